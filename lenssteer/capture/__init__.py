@@ -1,0 +1,7 @@
+"""Reading activations, as moments or as samples."""
+
+from lenssteer.capture.capture import ClassMoments, activations, capture_moments
+from lenssteer.capture.positions import ReadAt
+from lenssteer.capture.store import ActivationStore
+
+__all__ = ["ActivationStore", "ClassMoments", "ReadAt", "activations", "capture_moments"]

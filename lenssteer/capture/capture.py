@@ -1,0 +1,160 @@
+"""Read activations: one pass over the prompts for every site, reduced where they arise.
+
+A hook keeps one vector a prompt and site; the pass ends at the last site that is wanted, so later layers and the
+unembedding are never computed. What stays in memory does not grow with the number of prompts.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lenssteer.capture.positions import ReadAt
+from lenssteer.errors import ParameterError, SteeringError
+from lenssteer.maths import Moments
+from lenssteer.models import LensModel
+from lenssteer.progress import track
+from lenssteer.prompts import Columns, ContrastSet, Encoded, Tokens, batches, pad
+from lenssteer.site import Site
+
+BATCH_TOKENS = 8192
+
+
+class _Done(Exception):
+    """The last wanted site was read; the rest of the pass is not needed."""
+
+
+@dataclass(frozen=True)
+class ClassMoments:
+    """Moments of both classes at every site.
+
+    Args:
+        sites: In network order; the leading axis of every mean.
+        positive: Of the positive prompts.
+        negative: Of the negative prompts.
+        positive_unit: The same after dividing each activation by its norm; means only.
+        negative_unit: The same.
+    """
+
+    sites: tuple[Site, ...]
+    positive: Moments
+    negative: Moments
+    positive_unit: Moments
+    negative_unit: Moments
+
+
+def activations(
+    model: LensModel,
+    encoded: Sequence[Encoded],
+    sites: Sequence[Site],
+    at: ReadAt,
+    *,
+    batch_tokens: int = BATCH_TOKENS,
+    batch_size: int = 64,
+    progress: str = "",
+) -> Iterator[tuple[Int[Tensor, " batch"], Float[Tensor, "sites batch d_model"]]]:
+    """Activations batch by batch, float32: which prompts, and one vector a site and prompt.
+
+    Args:
+        model: Steered or not.
+        encoded: Prompts, with answers where `at` reads answers.
+        sites: Any order; the leading axis follows it.
+        at: Which token, or span, of each prompt.
+        batch_tokens: Most padded tokens of a batch.
+        batch_size: Most prompts of a batch.
+        progress: Label of a progress bar; "" for none.
+
+    Raises:
+        ParameterError: when no site is asked for.
+        SteeringError: when an activation is not finite.
+    """
+    if not sites:
+        raise ParameterError("no sites to capture; name at least one.")
+    for group in track(batches(encoded, tokens=batch_tokens, rows=batch_size), progress):
+        tokens = pad([encoded[i] for i in group], pad_id=model.pad_id, rows=group)
+        read = _one_pass(model, tokens, sites, at.weights(tokens))
+        if not torch.isfinite(read).all():
+            broken = sites[int((~torch.isfinite(read)).flatten(1).any(1).nonzero()[0])]
+            raise SteeringError(f"activations at {broken} are not finite; load the model in float32 or bfloat16.")
+        yield tokens.rows, read
+
+
+def _one_pass(
+    model: LensModel, tokens: Tokens, sites: Sequence[Site], weights: Float[Tensor, "batch pos"]
+) -> Float[Tensor, "sites batch d_model"]:
+    read: dict[Site, Tensor] = {}
+    column, rows = weights.argmax(-1).to(model.device), torch.arange(len(weights), device=model.device)
+    single = bool((weights.max(-1).values == 1).all())
+    placed = weights.to(model.device).unsqueeze(1)
+
+    def reader(site: Site) -> Callable[[Tensor, Columns | None], None]:
+        def read_site(h: Tensor, _columns: Columns | None) -> None:
+            # Padding may hold anything, and 0 * nan is nan: a mean must not touch it.
+            read[site] = (h[rows, column] if single
+                          else torch.bmm(placed, torch.where(placed.mT > 0, h.float(), 0.0))[:, 0]).float()
+            if len(read) == len(sites):
+                raise _Done
+
+        return read_site
+
+    detach = [model.attach(site, reader(site)) for site in sites]
+    try:
+        model.run(tokens.ids, Columns(0, tokens.mask, tokens))
+    except _Done:
+        pass
+    finally:
+        for undo in detach:
+            undo()
+    missing = [str(site) for site in sites if site not in read]
+    if missing:
+        raise SteeringError(f"the pass never reached {', '.join(missing)}; the model does not run these hooks.")
+    return torch.stack([read[site].to("cpu", non_blocking=False) for site in sites])
+
+
+def capture_moments(
+    model: LensModel,
+    contrast: ContrastSet,
+    sites: Sequence[Site],
+    at: ReadAt | str = "last",
+    *,
+    template: str | None = None,
+    system: str | None = None,
+    scatter: bool = False,
+    batch_tokens: int = BATCH_TOKENS,
+    progress: str = "",
+) -> ClassMoments:
+    """Moments of both classes at every site, from one pass over all prompts.
+
+    Args:
+        model: Steered or not.
+        contrast: Both classes; they share batches.
+        sites: Sites of the model.
+        at: Token or span to read; see `ReadAt`.
+        template: Prompt format; see `lenssteer.prompts.chat`.
+        system: System prompt for all.
+        scatter: Whether to keep [d_model, d_model] sums a site and class; means need none.
+        batch_tokens: Most padded tokens of a batch.
+        progress: Label of a progress bar; "" for none.
+
+    Raises:
+        PromptError: when a prompt is empty, too long, or has no token at `at`.
+        SteeringError: when an activation is not finite.
+    """
+    sites = sorted(sites)
+    encoded = model.encode([*contrast.positive, *contrast.negative], template=template, system=system)
+    totals: dict[str, Moments] = {}
+    for rows, read in activations(model, encoded, sites, ReadAt.parse(at), batch_tokens=batch_tokens,
+                                  progress=progress):
+        is_positive = rows < len(contrast.positive)
+        unit = read / read.norm(dim=-1, keepdim=True).clamp_min(1e-30)
+        for name, chosen in (("positive", is_positive), ("negative", ~is_positive)):
+            if chosen.any():
+                _accumulate(totals, name, Moments.of(read[:, chosen], scatter=scatter))
+                _accumulate(totals, name + "_unit", Moments.of(unit[:, chosen], scatter=False))
+    return ClassMoments(tuple(sites), **totals)
+
+
+def _accumulate(totals: dict[str, Moments], name: str, batch: Moments) -> None:
+    totals[name] = totals[name] + batch if name in totals else batch

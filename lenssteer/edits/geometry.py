@@ -1,0 +1,62 @@
+"""What every constructor of an edit checks and prepares: unit directions, orthonormal planes, angles."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lenssteer.errors import ParameterError, ShapeError
+
+ORTHONORMAL_TOLERANCE = 1e-4
+
+
+def wide(tensor: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """At least float32: edits are defined on float32 coordinates, and float64 stays float64."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def unit(direction: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
+    """The direction with length one; a zero direction stays zero, so that its edit is a no-op and never NaN."""
+    direction = wide(direction)
+    length = direction.norm(dim=-1, keepdim=True)
+    return torch.where(length > 0, direction / torch.where(length > 0, length, 1), 0)
+
+
+def orthonormal(basis: Float[Tensor, "*rows two d_model"]) -> Float[Tensor, "*rows two d_model"]:
+    """The basis, at least in float32.
+
+    Raises:
+        ShapeError: when it is not a pair, or not orthonormal to 1e-4.
+    """
+    if basis.ndim not in (2, 3) or basis.shape[-2] != 2:
+        raise ShapeError(f"basis has shape {list(basis.shape)}; expected [2, d_model] or [rows, 2, d_model].")
+    basis = wide(basis)
+    error = (basis @ basis.mT - torch.eye(2).to(basis)).abs().max().item()
+    if not error <= ORTHONORMAL_TOLERANCE:
+        raise ShapeError(f"basis is not orthonormal: its Gram matrix is off by {error:.1e}, allowed is "
+                         f"{ORTHONORMAL_TOLERANCE:.0e}. Orthonormalise it in float32, "
+                         "for example with lenssteer.maths.orthonormalise.")
+    return basis
+
+
+def radians(degrees: float | Float[Tensor, "*rows"], like: Tensor) -> Float[Tensor, "*rows"]:
+    """Degrees to radians in float64, whole turns removed, on the device of `like`.
+
+    Raises:
+        ParameterError: when an angle is not finite or not a scalar or one angle a row.
+    """
+    angle = torch.as_tensor(degrees, dtype=torch.float64, device=like.device)
+    if angle.ndim > 1 or not torch.isfinite(angle).all():
+        raise ParameterError(f"degrees must be one finite number, or one a row; got {degrees}.")
+    return torch.deg2rad(torch.remainder(angle, 360.0))
+
+
+def amount(value: float | Float[Tensor, "*rows"], name: str, like: Tensor) -> Float[Tensor, "*rows"]:
+    """A scalar parameter, or one a row, in the dtype of `like`.
+
+    Raises:
+        ParameterError: when it is not finite, or has more than one axis.
+    """
+    number = torch.as_tensor(value).to(like)
+    if number.ndim > 1 or not torch.isfinite(number).all():
+        raise ParameterError(f"{name} must be one finite number, or one a row; got {value}.")
+    return number

@@ -1,0 +1,12 @@
+"""Models on three backends behind one protocol."""
+
+from lenssteer.models.decoding import Decoding, decode, generate
+from lenssteer.models.lens import LensModel
+from lenssteer.models.loading import BackendName, load_model, wrap
+from lenssteer.models.protocol import Backend, ModelCard
+from lenssteer.models.selfcheck import Claim, require, selfcheck
+
+__all__ = [
+    "Backend", "BackendName", "Claim", "Decoding", "LensModel", "ModelCard", "decode", "generate", "load_model",
+    "require", "selfcheck", "wrap",
+]

@@ -1,0 +1,83 @@
+"""TransformerBridge (TransformerLens 3.x and 4.x): the Hugging Face model itself, with hook points on its parts.
+
+Passes go through the wrapped Hugging Face model, on which the Bridge's hooks fire; masks, positions and caches then
+mean the same as on plain transformers. `hook_resid_mid` of the Bridge is only the input of the MLP's norm, so a
+tensor returned there would change the MLP branch alone; an edit at resid_mid is written in place instead.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from lenssteer.models.hf import hf_cache, hf_card, hf_forward, write_in_place
+from lenssteer.models.points import attach_to_point
+from lenssteer.models.protocol import Detach, Edit, Keep, ModelCard
+from lenssteer.site import STREAMS, Site, Stream
+
+POINTS: dict[Stream, tuple[str, ...]] = {
+    "resid_pre": ("hook_resid_pre", "hook_in"),
+    "ln1_out": ("ln1.hook_out",),
+    "attn_out": ("hook_attn_out",),
+    "resid_mid": ("ln2.hook_in",),
+    "ln2_out": ("ln2.hook_out",),
+    "mlp_out": ("hook_mlp_out",),
+    "resid_post": ("hook_resid_post", "hook_out"),
+}
+
+
+def boot(hf_model: Any, tokenizer: Any, name: str) -> "BridgeBackend":
+    """Wrap a Hugging Face model, which is rewired in place and must not be used by itself afterwards."""
+    card = hf_card(hf_model, name, "bridge")
+    bridge = TransformerBridge.boot_transformers(name, hf_model=hf_model, tokenizer=tokenizer,
+                                                 device=str(hf_model.device), dtype=hf_model.dtype)
+    return BridgeBackend(bridge.eval(), card)
+
+
+class BridgeBackend:
+    """TransformerBridge behind the backend protocol."""
+
+    def __init__(self, bridge: TransformerBridge, card: ModelCard) -> None:
+        self.model = bridge
+        self.card = card
+        self.points: dict[str, Any] = dict(bridge.hook_dict)
+        self.device: torch.device = next(bridge.original_model.parameters()).device
+        self.streams: tuple[Stream, ...] = tuple(stream for stream in STREAMS if self._point(Site(0, stream)))
+
+    def _point(self, site: Site) -> Any | None:
+        names = (f"blocks.{site.layer}.{base}" for base in POINTS[site.stream])
+        return next((self.points[name] for name in names if name in self.points), None)
+
+    def attach(self, site: Site, edit: Edit) -> Detach:
+        return attach_to_point(self._point(site), _in_place(edit) if site.stream == "resid_mid" else edit)
+
+    def new_cache(self, batch: int) -> Any:
+        return hf_cache(self.model.original_model)
+
+    def forward(
+        self,
+        ids: Int[Tensor, "batch chunk"],
+        mask: Bool[Tensor, "batch seen"],
+        cache: Any = None,
+        keep: Keep = "last",
+    ) -> Float[Tensor, "batch kept vocab"]:
+        return hf_forward(self.model.original_model, ids, mask, cache, keep)
+
+
+def _in_place(edit: Edit) -> Edit:
+    def edited(tensor: Tensor) -> None:
+        new = edit(tensor)
+        if new is not None:
+            write_in_place(tensor, new)
+
+    return edited
+
+
+def bridge_card(bridge: TransformerBridge) -> ModelCard:
+    """The card of a Bridge somebody else booted; its checkpoint is not known."""
+    cfg = bridge.cfg
+    folded = bool(getattr(bridge, "_weights_processed", False))
+    return ModelCard(str(cfg.model_name), str(cfg.architecture), "bridge", cfg.n_layers, cfg.d_model, cfg.n_ctx,
+                     frame="folded" if folded else "raw")

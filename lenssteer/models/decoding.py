@@ -1,0 +1,109 @@
+"""The one decoding loop: greedy or sampled, with or without a KV cache, the same on every backend."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lenssteer.errors import ParameterError, PromptError
+from lenssteer.models.lens import LensModel
+from lenssteer.progress import track
+from lenssteer.prompts import Columns, Prompt, Tokens, batches, pad
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are drawn.
+
+    Args:
+        max_new_tokens: Longest answer.
+        temperature: 0 is greedy.
+        top_p: Share of probability mass sampled from.
+        seed: Row i samples with seed + i, so its answer does not depend on the batch it is in.
+        use_cache: Whether keys and values of earlier columns are kept; slower without, and the same tokens.
+    """
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    use_cache: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ParameterError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}.")
+        if not self.temperature >= 0 or not 0 < self.top_p <= 1:
+            raise ParameterError(f"expected temperature >= 0 and 0 < top_p <= 1, got {self.temperature}, {self.top_p}.")
+
+
+def generate(
+    model: LensModel,
+    prompts: Sequence[Prompt],
+    decoding: Decoding | None = None,
+    *,
+    template: str | None = None,
+    system: str | None = None,
+    batch_size: int = 64,
+    progress: str = "",
+) -> list[str]:
+    """Answer every prompt, in batches of similar length; the answers come in the order of the prompts.
+
+    Args:
+        model: Steered or not.
+        prompts: Texts or conversations.
+        decoding: How answers are drawn; greedy, 64 tokens by default.
+        template: Prompt format; see `lenssteer.prompts.chat`.
+        system: System prompt for all.
+        batch_size: Most rows of a batch.
+        progress: Label of a progress bar; "" for none.
+
+    Raises:
+        PromptError: when a prompt and its answer do not fit the model's context.
+    """
+    decoding = decoding or Decoding()
+    encoded = model.encode(prompts, template=template, system=system)
+    longest = max(len(one.ids) for one in encoded) + decoding.max_new_tokens
+    if longest > model.card.n_ctx:
+        raise PromptError(f"prompt and answer may take {longest} tokens, the model takes {model.card.n_ctx}; "
+                          "shorten the prompts or lower max_new_tokens.")
+    answers = [""] * len(encoded)
+    for group in track(batches(encoded, tokens=1 << 16, rows=batch_size), progress):
+        tokens = pad([encoded[i] for i in group], pad_id=model.pad_id, rows=group)
+        for i, ids in zip(group, decode(model, tokens, decoding), strict=True):
+            answers[i] = model.tokenizer.decode(ids, skip_special_tokens=True).strip()
+    return answers
+
+
+def decode(model: LensModel, tokens: Tokens, decoding: Decoding) -> list[list[int]]:
+    """New token ids of every row, without the token that stopped it."""
+    stop = torch.tensor(sorted(model.stop_ids), dtype=torch.long)
+    draws = [torch.Generator().manual_seed(decoding.seed + int(row)) for row in tokens.rows]
+    cache = model.backend.new_cache(len(tokens.ids)) if decoding.use_cache else None
+    ids, mask, start = tokens.ids, tokens.mask, 0
+    finished = torch.zeros(len(ids), dtype=torch.bool)
+    for _ in range(decoding.max_new_tokens):
+        logits = model.run(ids[:, start:], Columns(start, mask, tokens), cache)[:, -1]
+        chosen = _choose(logits, decoding, draws)
+        finished = finished | torch.isin(chosen, stop)
+        if finished.all():
+            break
+        start = ids.shape[1] if cache is not None else 0
+        ids = torch.cat([ids, torch.where(finished, model.pad_id, chosen).unsqueeze(-1)], -1)
+        mask = torch.cat([mask, ~finished.unsqueeze(-1)], -1)
+    width = tokens.ids.shape[1]
+    return [row[keep].tolist() for row, keep in zip(ids[:, width:], mask[:, width:], strict=True)]
+
+
+def _choose(
+    logits: Float[Tensor, "batch vocab"], decoding: Decoding, draws: list[torch.Generator]
+) -> Int[Tensor, " batch"]:
+    if decoding.temperature == 0:
+        return logits.argmax(-1).cpu()
+    weights = torch.softmax(logits.float().cpu() / decoding.temperature, -1)
+    if decoding.top_p < 1:
+        ordered, order = weights.sort(-1, descending=True)
+        ordered = ordered * (ordered.cumsum(-1) - ordered < decoding.top_p)
+        weights = torch.zeros_like(weights).scatter(-1, order, ordered)
+    return torch.stack([torch.multinomial(row, 1, generator=draw)[0] for row, draw in zip(weights, draws, strict=True)])

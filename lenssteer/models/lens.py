@@ -1,0 +1,111 @@
+"""The one model type: a backend, its tokenizer, and the columns of the pass under way."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lenssteer.errors import SiteError
+from lenssteer.models.protocol import Backend, Detach, Keep, ModelCard
+from lenssteer.prompts import Columns, Encoded, Prompt, Tokens, encode
+from lenssteer.site import Site, sites_of
+
+SiteHook = Callable[[Tensor, Columns | None], Tensor | None]
+
+
+class LensModel:
+    """A language model with named sites, one token path and one decoding loop on every backend.
+
+    Args:
+        backend: HookedTransformer, TransformerBridge or plain transformers, adapted.
+        tokenizer: Its Hugging Face tokenizer.
+        stop_ids: Tokens that end an answer.
+        template: How prompts are rendered unless a call says otherwise; see `lenssteer.prompts.chat`.
+    """
+
+    def __init__(self, backend: Backend, tokenizer: Any, stop_ids: frozenset[int], template: str = "auto") -> None:
+        self.backend = backend
+        self.tokenizer = tokenizer
+        self.stop_ids = stop_ids
+        self.template = template
+        self._columns: Columns | None = None
+
+    @property
+    def card(self) -> ModelCard:
+        """What identifies the model."""
+        return self.backend.card
+
+    @property
+    def device(self) -> torch.device:
+        """Where its inputs go."""
+        return self.backend.device
+
+    def sites(self, name: str) -> list[Site]:
+        """All sites of a named set that the model has, in network order.
+
+        Raises:
+            SiteError: when the set is unknown, or the model lacks its streams.
+        """
+        sites = sites_of(name, self.card.n_layers)
+        for site in sites:
+            self.check_site(site)
+        return sites
+
+    def check_site(self, site: Site) -> None:
+        """Refuse a site the model does not have.
+
+        Raises:
+            SiteError: with the layers and streams it has.
+        """
+        if site.layer >= self.card.n_layers:
+            raise SiteError(f"{self.card.name} has layers 0 to {self.card.n_layers - 1}; asked for {site}.")
+        if site.stream not in self.backend.streams:
+            raise SiteError(f"{self.card.architecture} on backend {self.card.backend!r} has no {site.stream}; "
+                            f"it has {', '.join(self.backend.streams)}.")
+
+    def encode(self, prompts: Sequence[Prompt], *, template: str | None = None, system: str | None = None,
+               answers: Sequence[str] | None = None) -> list[Encoded]:
+        """Tokenise prompts for this model; see `lenssteer.prompts.encode`."""
+        return encode(self.tokenizer, prompts, template=template or self.template, system=system, answers=answers,
+                      n_ctx=self.card.n_ctx)
+
+    @property
+    def pad_id(self) -> int:
+        """A valid token id for padding; which one never matters, since padding is masked."""
+        pad = getattr(self.tokenizer, "pad_token_id", None)
+        return pad if pad is not None else 0
+
+    def attach(self, site: Site, hook: SiteHook) -> Detach:
+        """Run `hook(activation, columns)` at a site until the returned function is called.
+
+        Columns are None when somebody runs the underlying model directly.
+
+        Raises:
+            SiteError: when the model has no such site.
+        """
+        self.check_site(site)
+        return self.backend.attach(site, lambda h: hook(h, self._columns))
+
+    @torch.no_grad()
+    def run(self, ids: Int[Tensor, "batch chunk"], columns: Columns, cache: Any = None,
+            keep: Keep = "last") -> Float[Tensor, "batch kept vocab"]:
+        """One pass over the columns of `ids`; hooks see `columns`."""
+        with self._during(columns):
+            return self.backend.forward(ids.to(self.device), columns.mask.to(self.device), cache, keep)
+
+    def logits(self, tokens: Tokens) -> Float[Tensor, "batch pos vocab"]:
+        """Logits at every column of a batch; meaningless at padding."""
+        return self.run(tokens.ids, Columns(0, tokens.mask, tokens), keep="all")
+
+    @contextmanager
+    def _during(self, columns: Columns) -> Iterator[None]:
+        outer, self._columns = self._columns, columns
+        try:
+            yield
+        finally:
+            self._columns = outer
+
+

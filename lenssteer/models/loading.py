@@ -1,0 +1,149 @@
+"""Load a model by name, folder or object, on the backend asked for."""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+
+from lenssteer.errors import ModelError
+from lenssteer.models.lens import LensModel
+from lenssteer.models.protocol import Backend
+from lenssteer.models.selfcheck import require
+
+BackendName = Literal["hooked", "bridge", "hf"]
+DEMO_FOLDER = Path(__file__).parent / "demo" / "weights"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+
+
+def load_model(
+    name: str | Path,
+    *,
+    backend: BackendName = "hooked",
+    dtype: str | torch.dtype = "float32",
+    device: str = "cpu",
+    template: str = "auto",
+    check: bool = True,
+) -> LensModel:
+    """Load a causal language model with raw weights, check its hooks, and give it the one token path.
+
+    Args:
+        name: "demo", a local folder in Hugging Face layout, or a hub id.
+        backend: "hooked" is HookedTransformer (TransformerLens 3.x), "bridge" TransformerBridge (3.x and 4.x), "hf"
+            plain transformers with torch hooks, the fastest.
+        dtype: "float32", "bfloat16", "float16" or "float64".
+        device: Such as "cpu", "cuda" or "mps".
+        template: Prompt format unless a call says otherwise; see `lenssteer.prompts.chat`.
+        check: Whether to run the self-check; turning it off saves a few short passes on a large model.
+
+    Raises:
+        ModelError: when the model cannot be found, loaded on that backend, or fails its self-check.
+    """
+    if backend not in get_args(BackendName):
+        raise ModelError(f"unknown backend {backend!r}; expected one of {', '.join(get_args(BackendName))}.")
+    hf_model, tokenizer = _load_hf(name, _dtype(dtype), device)
+    stop_ids = _stop_ids(hf_model, tokenizer)
+    model = LensModel(_adapt(hf_model, tokenizer, str(name), backend), tokenizer, stop_ids, template)
+    return require(model) if check else model
+
+
+def wrap(model: Any, tokenizer: Any = None, *, template: str = "auto") -> LensModel:
+    """Use a model that is loaded already: a HookedTransformer, TransformerBridge or Hugging Face causal model.
+
+    Raises:
+        ModelError: when it is compiled, in training mode, of an unknown class, or fails its self-check.
+    """
+    _refuse_unsteerable(model)
+    kind = {base.__name__ for base in type(model).__mro__}
+    tokenizer = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
+    if tokenizer is None:
+        raise ModelError("this model comes without a tokenizer; pass tokenizer=.")
+    backend: Backend
+    if "HookedTransformer" in kind:
+        from lenssteer.models.hooked import HookedBackend, hooked_card
+
+        backend = HookedBackend(model, hooked_card(model))
+    elif "TransformerBridge" in kind:
+        from lenssteer.models.bridge import BridgeBackend, bridge_card
+
+        backend = BridgeBackend(model, bridge_card(model))
+    elif "PreTrainedModel" in kind:
+        from lenssteer.models.hf import HfBackend
+
+        backend = HfBackend(model, str(getattr(model.config, "_name_or_path", "") or type(model).__name__))
+    else:
+        raise ModelError(f"cannot steer a {type(model).__name__}; expected a HookedTransformer, a TransformerBridge "
+                         "or a Hugging Face causal language model.")
+    return require(LensModel(backend, tokenizer, _stop_ids(getattr(model, "original_model", model), tokenizer), template))
+
+
+def _refuse_unsteerable(model: Any) -> None:
+    if type(model).__name__ == "OptimizedModule" or getattr(model, "_compiled_call_impl", None) is not None:
+        raise ModelError("this model is compiled, and hooks added later are ignored by compiled code; "
+                         "pass the model before torch.compile.")
+    if getattr(model, "training", False):
+        raise ModelError("this model is in training mode; call model.eval() first.")
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in DTYPES:
+        raise ModelError(f"unknown dtype {dtype!r}; expected one of {', '.join(DTYPES)}.")
+    return DTYPES[dtype]
+
+
+def _load_hf(name: str | Path, dtype: torch.dtype, device: str) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source = str(DEMO_FOLDER if str(name) == "demo" else name)
+    folder = Path(source)
+    looks_local = folder.is_absolute() or source.startswith(".") or folder.exists()
+    if looks_local and not (folder / "config.json").is_file():
+        raise ModelError(f"{source} is not a model folder: it has no config.json.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=looks_local)
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, local_files_only=looks_local)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        hint = "" if looks_local or not os.environ.get("HF_HUB_OFFLINE") else " HF_HUB_OFFLINE is set."
+        raise ModelError(f"cannot load {source!r}: {str(error).splitlines()[0]}{hint} "
+                         "Expected 'demo', a folder in Hugging Face layout, or a hub id.") from error
+    try:
+        return model.to(device).eval(), tokenizer
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
+
+
+def _adapt(hf_model: Any, tokenizer: Any, name: str, backend: BackendName) -> Backend:
+    if backend == "hf":
+        from lenssteer.models.hf import HfBackend
+
+        return HfBackend(hf_model, name)
+    if backend == "bridge":
+        from lenssteer.models.bridge import boot
+
+        return boot(hf_model, tokenizer, name)
+    try:
+        from lenssteer.models.hooked import HookedBackend
+        from lenssteer.models.hooked_config import to_hooked
+    except ImportError as error:
+        raise ModelError("HookedTransformer is not in this TransformerLens (4.x removed it); "
+                         "use backend='bridge' or 'hf', or install transformer-lens below 4.") from error
+    from lenssteer.models.hf import hf_card
+
+    card = hf_card(hf_model, name, "hooked")
+    hooked = to_hooked(hf_model, tokenizer, dtype=hf_model.dtype, device=str(hf_model.device))
+    return HookedBackend(hooked, card)
+
+
+def _stop_ids(hf_model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every token that ends an answer, by the tokenizer, the model's config or its generation config."""
+    found: set[int] = set()
+    sources = (tokenizer, getattr(hf_model, "config", None), getattr(hf_model, "generation_config", None))
+    for source in sources:
+        ids = getattr(source, "eos_token_id", None)
+        found |= set(ids) if isinstance(ids, list | tuple) else {ids} - {None}
+    return frozenset(found)

@@ -1,0 +1,82 @@
+"""What a backend must offer, and the card that identifies a model."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lenssteer.site import Site, Stream
+
+Frame = Literal["raw", "folded"]
+Keep = Literal["last", "all"]
+Edit = Callable[[Tensor], Tensor | None]
+Detach = Callable[[], None]
+FINGERPRINT_VALUES = 512
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What an artefact records of a model, and what it checks before it is used on one.
+
+    Args:
+        name: Folder name or hub id it was loaded from.
+        architecture: Hugging Face class name.
+        backend: "hooked", "bridge" or "hf".
+        n_layers: Number of blocks.
+        d_model: Width of the residual stream.
+        n_ctx: Longest sequence.
+        frame: "raw" weights, or "folded" ones, whose activations have other coordinates.
+        fingerprint: Hash of some weights, the same on every backend and dtype; "" where it cannot be known.
+    """
+
+    name: str
+    architecture: str
+    backend: str
+    n_layers: int
+    d_model: int
+    n_ctx: int
+    frame: Frame = "raw"
+    fingerprint: str = ""
+
+
+class Backend(Protocol):
+    """A causal language model with named sites; every method is a thin layer over one library."""
+
+    card: ModelCard
+    streams: tuple[Stream, ...]
+    device: torch.device
+
+    def attach(self, site: Site, edit: Edit) -> Detach:
+        """Call `edit` on the activation at a site, and use what it returns unless that is None."""
+        ...
+
+    def new_cache(self, batch: int) -> Any:
+        """An empty key-value cache."""
+        ...
+
+    def forward(
+        self,
+        ids: Int[Tensor, "batch chunk"],
+        mask: Bool[Tensor, "batch seen"],
+        cache: Any = None,
+        keep: Keep = "last",
+    ) -> Float[Tensor, "batch kept vocab"]:
+        """Logits of the last or of all columns of `ids`, which continue what the cache holds."""
+        ...
+
+
+def fingerprint(weights: Mapping[str, Tensor]) -> str:
+    """Sixteen hex digits that identify a checkpoint whatever the dtype it is loaded in.
+
+    Up to 512 evenly spaced values of every tensor, rounded to bfloat16, are hashed in the order of their names.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        flat = weights[name].detach().reshape(-1)
+        sample = flat[:: max(1, flat.numel() // FINGERPRINT_VALUES)].to("cpu", torch.bfloat16)
+        digest.update(name.encode() + sample.view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()[:16]
