@@ -33,6 +33,18 @@ def _nearest(name: str, known: list[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
+def known_stream(name: str) -> Stream:
+    """The stream of that name.
+
+    Raises:
+        SiteError: when there is none; the nearest name is suggested.
+    """
+    for stream in STREAMS:
+        if stream == name:
+            return stream
+    raise SiteError(f"unknown stream {name!r}; expected one of {', '.join(STREAMS)}.{_nearest(name, list(STREAMS))}")
+
+
 @dataclass(frozen=True)
 class Site:
     """One stream of one layer.
@@ -50,9 +62,7 @@ class Site:
     stream: Stream
 
     def __post_init__(self) -> None:
-        if self.stream not in STREAMS:
-            hint = _nearest(self.stream, list(STREAMS))
-            raise SiteError(f"unknown stream {self.stream!r}; expected one of {', '.join(STREAMS)}.{hint}")
+        known_stream(self.stream)
         if self.layer < 0:
             raise SiteError(f"layer {self.layer} is negative; layers count from 0.")
 
@@ -77,7 +87,7 @@ class Site:
         stream, dot, layer = text.rpartition(".")
         if not dot or not layer.isdecimal():
             raise SiteError(f"cannot read site {text!r}; expected stream.layer, for example resid_post.14.")
-        return cls(int(layer), stream)  # type: ignore[arg-type]  # checked in __post_init__
+        return cls(int(layer), known_stream(stream))
 
 
 def sites_of(name: str, n_layers: int) -> list[Site]:

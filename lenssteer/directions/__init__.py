@@ -3,7 +3,7 @@
 from lenssteer.directions.direction import Direction, Plane
 from lenssteer.directions.mean_difference import Candidates, mean_difference
 from lenssteer.directions.selection import (
-    Rule,
+    RULES,
     candidate_plane,
     discriminative_sites,
     global_direction,
@@ -15,7 +15,7 @@ __all__ = [
     "Candidates",
     "Direction",
     "Plane",
-    "Rule",
+    "RULES",
     "candidate_plane",
     "discriminative_sites",
     "global_direction",

@@ -1,7 +1,5 @@
 """Choosing among sites: the global direction, and the sites where it tells the classes apart by sign."""
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float64
 from torch import Tensor
@@ -12,7 +10,7 @@ from lenssteer.errors import DirectionError, ParameterError
 from lenssteer.maths import Moments, plane_of_candidates
 from lenssteer.site import Site
 
-Rule = Literal["means", "unit_means"]
+RULES = ("means", "unit_means")
 
 
 def mean_cosine(candidates: Candidates) -> Float64[Tensor, " sites"]:
@@ -52,7 +50,7 @@ def projections(
 
 
 def discriminative_sites(
-    positive: Moments, negative: Moments, direction: Direction, sites: tuple[Site, ...], *, rule: Rule
+    positive: Moments, negative: Moments, direction: Direction, sites: tuple[Site, ...], *, rule: str
 ) -> tuple[Site, ...]:
     """The sites where the class means project on the direction with opposite signs.
 
@@ -72,7 +70,7 @@ def discriminative_sites(
 
     Source: Dang & Ngo 2026, arXiv:2601.19375, Eq. 9; "unit_means" as in the authors' code.
     """
-    if rule not in ("means", "unit_means"):
+    if rule not in RULES:
         raise ParameterError(f"unknown rule {rule!r}; expected 'means' or 'unit_means'.")
     plus, minus = projections(positive, negative, direction)
     opposite = dict(zip(sites, (plus * minus < 0).tolist(), strict=True))

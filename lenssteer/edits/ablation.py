@@ -10,7 +10,7 @@ from lenssteer.edits.geometry import amount, unit
 
 def ablate(
     direction: Float[Tensor, "*rows d_model"],
-    center: float | Float[Tensor, "*any"] | None = None,
+    center: float | int | Float[Tensor, "*any"] | None = None,
 ) -> LowRankEdit:
     """Remove the component of an activation along a direction.
 

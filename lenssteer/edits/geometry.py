@@ -21,7 +21,7 @@ def unit(direction: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_mo
     return torch.where(length > 0, direction / torch.where(length > 0, length, 1), 0)
 
 
-def orthonormal(basis: Float[Tensor, "*rows two d_model"]) -> Float[Tensor, "*rows two d_model"]:
+def orthonormal(basis: Float[Tensor, "*#rows two d_model"]) -> Float[Tensor, "*rows two d_model"]:
     """The basis, at least in float32.
 
     Raises:
@@ -38,7 +38,7 @@ def orthonormal(basis: Float[Tensor, "*rows two d_model"]) -> Float[Tensor, "*ro
     return basis
 
 
-def radians(degrees: float | Float[Tensor, "*rows"], like: Tensor) -> Float[Tensor, "*rows"]:
+def radians(degrees: float | int | Float[Tensor, "*#rows"], like: Tensor) -> Float[Tensor, "*rows"]:
     """Degrees to radians in float64, whole turns removed, on the device of `like`.
 
     Raises:
@@ -50,13 +50,13 @@ def radians(degrees: float | Float[Tensor, "*rows"], like: Tensor) -> Float[Tens
     return torch.deg2rad(torch.remainder(angle, 360.0))
 
 
-def amount(value: float | Float[Tensor, "*rows"], name: str, like: Tensor) -> Float[Tensor, "*rows"]:
+def amount(value: float | int | Float[Tensor, "*#rows"], name: str, like: Tensor) -> Float[Tensor, "*rows"]:
     """A scalar parameter, or one a row, in the dtype of `like`.
 
     Raises:
         ParameterError: when it is not finite, or has more than one axis.
     """
-    number = torch.as_tensor(value).to(like)
+    number = (value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)).to(like)
     if number.ndim > 1 or not torch.isfinite(number).all():
         raise ParameterError(f"{name} must be one finite number, or one a row; got {value}.")
     return number

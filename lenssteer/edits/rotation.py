@@ -12,7 +12,7 @@ from lenssteer.edits.geometry import amount, orthonormal, radians
 
 
 def rotate_by(
-    basis: Float[Tensor, "*rows two d_model"], *, degrees: float | Float[Tensor, "*rows"]
+    basis: Float[Tensor, "*#rows two d_model"], *, degrees: float | int | Float[Tensor, "*#rows"]
 ) -> LowRankEdit:
     """Rotate the in-plane part of an activation by a fixed angle.
 
@@ -43,11 +43,11 @@ def rotate_by(
 
 
 def rotate_to(
-    basis: Float[Tensor, "*rows two d_model"],
+    basis: Float[Tensor, "*#rows two d_model"],
     *,
-    degrees: float | Float[Tensor, "*rows"],
+    degrees: float | int | Float[Tensor, "*#rows"],
     adaptive: bool = False,
-    threshold: float | Float[Tensor, "*rows"] = 0.0,
+    threshold: float | int | Float[Tensor, "*#rows"] = 0.0,
 ) -> LowRankEdit:
     """Turn the in-plane part of an activation to a fixed angle, keeping its length.
 

@@ -2,11 +2,11 @@
 
 from lenssteer.models.decoding import Decoding, decode, generate
 from lenssteer.models.lens import LensModel
-from lenssteer.models.loading import BackendName, load_model, wrap
+from lenssteer.models.loading import BACKENDS, load_model, wrap
 from lenssteer.models.protocol import Backend, ModelCard
 from lenssteer.models.selfcheck import Claim, require, selfcheck
 
 __all__ = [
-    "Backend", "BackendName", "Claim", "Decoding", "LensModel", "ModelCard", "decode", "generate", "load_model",
+    "BACKENDS", "Backend", "Claim", "Decoding", "LensModel", "ModelCard", "decode", "generate", "load_model",
     "require", "selfcheck", "wrap",
 ]

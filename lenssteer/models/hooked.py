@@ -18,7 +18,8 @@ from lenssteer.site import STREAMS, Site, Stream
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
-    from transformer_lens import HookedTransformer, HookedTransformerKeyValueCache
+    from transformer_lens import HookedTransformer
+    from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
 
 NORMS: dict[Stream, str] = {"ln1_out": "ln1", "ln2_out": "ln2"}
 
@@ -51,8 +52,8 @@ class HookedBackend:
             return _on_norm(getattr(self.model.blocks[site.layer], NORMS[site.stream]), edit)
         return attach_to_point(self.model.hook_dict[f"blocks.{site.layer}.hook_{site.stream}"], edit)
 
-    def new_cache(self, batch: int) -> HookedTransformerKeyValueCache:
-        return HookedTransformerKeyValueCache.init_cache(self.model.cfg, self.device, batch)
+    def new_cache(self, batch: int) -> TransformerLensKeyValueCache:
+        return TransformerLensKeyValueCache.init_cache(self.model.cfg, self.device, batch)
 
     def forward(
         self,

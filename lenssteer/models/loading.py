@@ -2,8 +2,10 @@
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 
@@ -12,7 +14,7 @@ from lenssteer.models.lens import LensModel
 from lenssteer.models.protocol import Backend
 from lenssteer.models.selfcheck import require
 
-BackendName = Literal["hooked", "bridge", "hf"]
+BACKENDS = ("hooked", "bridge", "hf")
 DEMO_FOLDER = Path(__file__).parent / "demo" / "weights"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
@@ -20,7 +22,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def load_model(
     name: str | Path,
     *,
-    backend: BackendName = "hooked",
+    backend: str = "hooked",
     dtype: str | torch.dtype = "float32",
     device: str = "cpu",
     template: str = "auto",
@@ -40,8 +42,8 @@ def load_model(
     Raises:
         ModelError: when the model cannot be found, loaded on that backend, or fails its self-check.
     """
-    if backend not in get_args(BackendName):
-        raise ModelError(f"unknown backend {backend!r}; expected one of {', '.join(get_args(BackendName))}.")
+    if backend not in BACKENDS:
+        raise ModelError(f"unknown backend {backend!r}; expected one of {', '.join(BACKENDS)}.")
     hf_model, tokenizer = _load_hf(name, _dtype(dtype), device)
     stop_ids = _stop_ids(hf_model, tokenizer)
     model = LensModel(_adapt(hf_model, tokenizer, str(name), backend), tokenizer, stop_ids, template)
@@ -94,6 +96,22 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype:
     return DTYPES[dtype]
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars or future warnings of transformers while it loads."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def _load_hf(name: str | Path, dtype: torch.dtype, device: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -103,8 +121,7 @@ def _load_hf(name: str | Path, dtype: torch.dtype, device: str) -> tuple[Any, An
     if looks_local and not (folder / "config.json").is_file():
         raise ModelError(f"{source} is not a model folder: it has no config.json.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
+        with _quiet():
             tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=looks_local)
             model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, local_files_only=looks_local)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
@@ -117,7 +134,7 @@ def _load_hf(name: str | Path, dtype: torch.dtype, device: str) -> tuple[Any, An
         raise ModelError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
 
 
-def _adapt(hf_model: Any, tokenizer: Any, name: str, backend: BackendName) -> Backend:
+def _adapt(hf_model: Any, tokenizer: Any, name: str, backend: str) -> Backend:
     if backend == "hf":
         from lenssteer.models.hf import HfBackend
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -43,6 +43,7 @@ class ModelCard:
     fingerprint: str = ""
 
 
+@runtime_checkable
 class Backend(Protocol):
     """A causal language model with named sites; every method is a thin layer over one library."""
 

@@ -11,10 +11,10 @@ import torch
 
 from lenssteer.capture import ClassMoments, ReadAt, capture_moments
 from lenssteer.directions import (
+    RULES,
     Candidates,
     Direction,
     Plane,
-    Rule,
     candidate_plane,
     discriminative_sites,
     global_direction,
@@ -49,7 +49,7 @@ class Calibration:
     moments: ClassMoments
     candidates: Candidates
     direction: Direction
-    rule: Rule
+    rule: str
     card: ModelCard
     record: Mapping[str, Any] = field(default_factory=dict)
     control: int | None = None
@@ -204,7 +204,7 @@ class Calibration:
             return fitted.at_source(meta["direction"])
 
 
-def fit(moments: ClassMoments, card: ModelCard, rule: Rule, record: Mapping[str, Any]) -> Calibration:
+def fit(moments: ClassMoments, card: ModelCard, rule: str, record: Mapping[str, Any]) -> Calibration:
     """Directions from moments: everything about a calibration that needs no model."""
     candidates = mean_difference(moments.positive, moments.negative, moments.sites)
     return Calibration(moments, candidates, global_direction(candidates), rule, card, record)
@@ -220,7 +220,7 @@ def calibrate(
     *,
     sites: str | Sequence[Site] = "norm_out",
     at: str | ReadAt = "last",
-    rule: Rule = "unit_means",
+    rule: str = "unit_means",
     template: str | None = None,
     system: str | None = None,
     scatter: bool | None = None,
@@ -244,13 +244,16 @@ def calibrate(
 
     Source: Dang & Ngo 2026, arXiv:2601.19375, section 3.
     """
+    if rule not in RULES:
+        raise ParameterError(f"unknown rule {rule!r}; expected one of {', '.join(RULES)}.")
+    at = ReadAt.parse(at)
     started = perf_counter()
     wanted = model.sites(sites) if isinstance(sites, str) else sorted(sites)
     if scatter is None:
         scatter = 2 * len(wanted) * model.card.d_model**2 * 8 <= SCATTER_LIMIT
     moments = capture_moments(model, contrast, wanted, at, template=template, system=system, scatter=scatter,
                               progress=progress)
-    record = {"contrast": contrast.name, "sha256": contrast.sha256, "at": str(ReadAt.parse(at)),
+    record = {"contrast": contrast.name, "sha256": contrast.sha256, "at": str(at),
               "template": template or model.template, "system": system,
               "prompts": len(contrast.positive) + len(contrast.negative), "seconds": perf_counter() - started}
     return fit(moments, model.card, rule, record)

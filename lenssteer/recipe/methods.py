@@ -6,7 +6,7 @@ A new method is a constructor in `edits` and one line here.
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -18,10 +18,11 @@ from lenssteer.edits import LowRankEdit
 from lenssteer.errors import ParameterError
 from lenssteer.site import Site
 
-Amount = float | Float[Tensor, " rows"]
+Amount = float | int | Float[Tensor, " rows"]
 DefaultSites = Literal["discriminative", "all", "source"]
 
 
+@runtime_checkable
 class Fitted(Protocol):
     """What a method may use of a calibration."""
 

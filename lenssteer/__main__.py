@@ -1,0 +1,5 @@
+"""`python -m lenssteer`."""
+
+from lenssteer.cli.main import main
+
+main()

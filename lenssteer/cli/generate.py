@@ -1,0 +1,117 @@
+"""`lenssteer generate`: answers with and without a steerer."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lenssteer.cli.options import (
+    Backend,
+    BackendOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    ModelName,
+    SystemOption,
+    TemplateOption,
+    emit,
+    folder_kind,
+    friendly,
+    load,
+)
+
+
+@friendly
+def generate(
+    model: ModelName,
+    prompts: Annotated[list[str] | None, typer.Argument(metavar="PROMPT...", help="One or more prompts.")] = None,
+    file: Annotated[Path | None, typer.Option("--prompts", help="Read prompts from a file instead.")] = None,
+    column: Annotated[str | None, typer.Option(help="Column of that file.")] = None,
+    steer: Annotated[Path | None, typer.Option(help="Calibration or steerer folder; none: unsteered.")] = None,
+    method: Annotated[str, typer.Option(help="With a calibration: selective, standard-angular, adaptive-angular, "
+                                        "ablation, addition.")] = "selective",
+    degrees: Annotated[float | None, typer.Option(help="Angle of a rotation.")] = None,
+    coefficient: Annotated[float | None, typer.Option(help="Multiple of the class difference, for addition.")] = None,
+    sites: Annotated[str | None, typer.Option(help="discriminative, all, or sites such as resid_post.5,"
+                                              "resid_post.6.")] = None,
+    source: Annotated[str | None, typer.Option(help="Site whose direction is used.")] = None,
+    where: Annotated[str, typer.Option(help="all, prompt, generated, after_instruction, last_prompt, first_n(3).")]
+    = "all",
+    compare: Annotated[bool, typer.Option(help="Show the unsteered answer beside.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 64,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of sampling.")] = 0,
+    template: TemplateOption = None,
+    system: SystemOption = None,
+    backend: BackendOption = Backend.hooked,
+    device: DeviceOption = "cpu",
+    dtype: DtypeOption = "float32",
+    as_json: JsonOption = False,
+) -> None:
+    """Answer prompts with a steered model, and say what the edit did."""
+    from lenssteer.errors import PromptError
+    from lenssteer.models import Decoding
+    from lenssteer.models import generate as answer
+    from lenssteer.prompts import read_prompts
+
+    asked = read_prompts(file, column=column) if file else list(prompts or [])
+    if not asked:
+        raise PromptError("no prompt was given; write one after the model, or use --prompts FILE.")
+    steerer, template = _steerer(steer, method, degrees, coefficient, sites, source, where, template)
+    lens = load(model, backend, device, dtype, template)
+    decoding = Decoding(max_new_tokens, temperature, seed=seed)
+
+    def answers() -> list[str]:
+        return answer(lens, asked, decoding, system=system, progress="answering" if len(asked) > 8 else "")
+
+    if steerer is None:
+        _show(asked, {"unsteered": answers()}, None, as_json)
+        return
+    steerer.check(lens)
+    texts = {"unsteered": answers()} if compare else {}
+    with steerer.on(lens) as receipt:
+        texts["steered"] = answers()
+    _show(asked, texts, receipt, as_json)
+
+
+def _steerer(folder: Path | None, method: str, degrees: float | None, coefficient: float | None, sites: str | None,
+             source: str | None, where: str, template: str | None) -> tuple[Any, str | None]:
+    """The steerer asked for, and the prompt format it was calibrated with unless another is given."""
+    if folder is None:
+        return None, template
+    from lenssteer.recipe import Calibration
+    from lenssteer.steering import Steerer
+
+    if folder_kind(folder) == "steerer":
+        steerer = Steerer.load(folder)
+        record = steerer.provenance.get("calibration", {})
+        return steerer.at(where) if where != "all" else steerer, template or record.get("template")
+    calibration = Calibration.load(folder)
+    chosen = [name.strip() for name in sites.split(",")] if sites and "." in sites else sites
+    steerer = calibration.steerer(method, degrees=degrees, coefficient=coefficient, sites=chosen, source=source,
+                                  where=where)
+    return steerer, template or calibration.record.get("template")
+
+
+def _show(prompts: list[str], texts: dict[str, list[str]], receipt: Any, as_json: bool) -> None:
+    if as_json:
+        answers = [{"prompt": prompt, **{name: answer[i] for name, answer in texts.items()}}
+                   for i, prompt in enumerate(prompts)]
+        emit({"answers": answers, "receipt": receipt.as_dict() if receipt else None})
+        return
+    for i, prompt in enumerate(prompts):
+        typer.secho(prompt, bold=True)
+        for name, answer in texts.items():
+            typer.echo(f"  {typer.style(f'{name}:', fg=typer.colors.CYAN)} {answer[i]}")
+    if receipt:
+        _show_receipt(receipt)
+
+
+def _show_receipt(receipt: Any) -> None:
+    sites = receipt.sites
+    edited = sum(site.edited for site in sites.values())
+    seen = sum(site.seen for site in sites.values())
+    moved = sum(site.mean_displacement * site.edited for site in sites.values()) / max(edited, 1)
+    degrees = sum(site.mean_degrees * site.edited for site in sites.values()) / max(edited, 1)
+    typer.secho(f"receipt: {edited} of {seen} token activations edited at {len(sites)} sites (where={receipt.where}), "
+                f"mean displacement {moved:.2f}, mean angle {degrees:.1f} degrees", dim=True, err=True)

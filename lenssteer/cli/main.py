@@ -1,0 +1,43 @@
+"""The command line; every command is a thin file of this folder and imports what it needs when it runs."""
+
+from typing import Annotated
+
+import typer
+
+from lenssteer.cli.calibrate import calibrate
+from lenssteer.cli.demo import demo
+from lenssteer.cli.generate import generate
+from lenssteer.cli.layers import layers
+from lenssteer.cli.selfcheck import selfcheck
+
+app = typer.Typer(
+    name="lenssteer",
+    help="Steer language models through their activations.",
+    epilog="Start with: lenssteer demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for command in (demo, calibrate, layers, generate, selfcheck):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("lenssteer"))
+        raise typer.Exit
+
+
+@app.callback()
+def root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
+                                               help="Print the version.")] = False) -> None:
+    """Steer language models through their activations."""
+
+
+def main() -> None:
+    """Entry point of `lenssteer` and `python -m lenssteer`."""
+    app()

@@ -1,0 +1,92 @@
+"""Options that several commands share, and how commands speak: JSON on request, errors in one clear line."""
+
+import functools
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from lenssteer.errors import LenssteerError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Backend(StrEnum):
+    """Which library runs the model."""
+
+    hooked = "hooked"
+    bridge = "bridge"
+    hf = "hf"
+
+
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help='"demo", a local folder, or a hub id.')]
+BackendOption = Annotated[Backend, typer.Option(help="hooked: HookedTransformer; bridge: TransformerBridge; "
+                                                "hf: plain transformers, the fastest.")]
+DeviceOption = Annotated[str, typer.Option(help="Such as cpu, cuda or mps.")]
+DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16, float16 or float64.")]
+TemplateOption = Annotated[str | None, typer.Option(
+    help="auto, chat, none, or a pattern such as 'User: {prompt}\\nBot:'. By default the calibration's, else auto.")]
+SystemOption = Annotated[str | None, typer.Option(help="System prompt.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+def friendly(command: Command) -> Command:
+    """Show a LenssteerError as one message with exit code 1, and warnings as one line each."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                return command(*args, **kwargs)
+            except LenssteerError as error:
+                if kwargs.get("as_json"):
+                    typer.echo(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
+                typer.secho(f"{type(error).__name__}: {error}", fg=typer.colors.RED, err=True)
+                raise typer.Exit(1) from error
+
+    return wrapped  # type: ignore[return-value]  # same signature, as functools.wraps tells typer
+
+
+def _show_warning(message: Warning | str, *_place: Any) -> None:
+    typer.secho(f"warning: {message}", fg=typer.colors.YELLOW, err=True)
+
+
+def load(name: str, backend: Backend, device: str, dtype: str, template: str | None, *, check: bool = True) -> Any:
+    """Load the model a command names, with a spinner while it loads."""
+    from rich.console import Console
+
+    from lenssteer.models import load_model
+
+    with Console(stderr=True).status(f"loading {name}") if sys.stderr.isatty() else _Nothing():
+        return load_model(name, backend=backend.value, device=device, dtype=dtype, template=template or "auto",
+                          check=check)
+
+
+class _Nothing:
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+def emit(result: Any) -> None:
+    """Print a result as JSON."""
+    typer.echo(json.dumps(result, indent=2, ensure_ascii=False, default=str))
+
+
+def folder_kind(folder: Path) -> str:
+    """Whether a folder holds a calibration or a steerer.
+
+    Raises:
+        FileError: when it holds neither.
+    """
+    from lenssteer.errors import FileError
+
+    for kind in ("calibration", "steerer"):
+        if (folder / f"{kind}.json").is_file():
+            return kind
+    raise FileError(f"{folder} holds no calibration and no steerer; make one with `lenssteer calibrate`.")

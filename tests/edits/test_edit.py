@@ -1,0 +1,230 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lenssteer import edits
+from lenssteer.edits import LowRankEdit, apply_edit, coordinates
+from lenssteer.errors import ParameterError, ShapeError
+from lenssteer.maths import random_plane
+from tests.edits import oracle
+
+
+def random_edit(rank: int, d_model: int, seed: int, *, gated: bool = False, rows: int | None = None,
+                norm: str = "none") -> LowRankEdit:
+    draw = torch.Generator().manual_seed(seed)
+    lead = () if rows is None else (rows,)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*lead, *shape, generator=draw, dtype=torch.float64)
+
+    gate = torch.randint(-1, 2, (*lead, rank, rank), generator=draw).to(torch.float64) if gated else None
+    return LowRankEdit(normal(rank, d_model), normal(rank, d_model), normal(rank, rank), normal(rank), normal(rank),
+                       normal(rank), gate, normal(rank) if gated else None, norm=norm)
+
+
+def arrays(edit: LowRankEdit) -> dict[str, np.ndarray]:
+    rank = edit.rank
+    zero = {"gate": np.zeros((rank, rank)), "threshold": np.zeros(rank)}
+    return zero | {name: tensor.numpy() for name, tensor in edit.tensors().items()}
+
+
+@settings(max_examples=60, deadline=None)
+@given(rank=st.integers(1, 4), d_model=st.integers(1, 9), seed=st.integers(0, 10**6), gated=st.booleans(),
+       norm=st.sampled_from(["none", "preserve", "cap"]))
+def test_the_map_is_the_one_of_the_architecture_page(rank, d_model, seed, gated, norm):
+    edit = random_edit(rank, d_model, seed, gated=gated, norm=norm)
+    h = torch.randn(3, d_model, dtype=torch.float64, generator=torch.Generator().manual_seed(seed + 1))
+    expected = np.stack([oracle.low_rank(row, arrays(edit), norm) for row in h.numpy()])
+    np.testing.assert_allclose(edit(h).numpy(), expected, rtol=1e-12, atol=1e-12 * (1 + np.abs(expected).max()))
+
+
+def test_radius_may_be_that_of_the_complement():
+    basis = random_plane(6, 1)[:1]
+    h = torch.randn(4, 6, dtype=torch.float64)
+    flat, square = torch.zeros(1, dtype=torch.float64), -torch.ones(1, 1, dtype=torch.float64)
+    edit = LowRankEdit(basis, basis, square, flat, flat + 1.5, flat, radius="complement", norm="preserve")
+    gate = {"gate": np.zeros((1, 1)), "threshold": np.zeros(1)}
+    expected = [oracle.low_rank(row, arrays(edit) | gate, "preserve", "complement") for row in h.numpy()]
+    np.testing.assert_allclose(edit(h).numpy(), expected, atol=1e-12)
+
+
+def test_a_rotation_in_the_span_of_h_and_d_reaches_its_angle():
+    """Angular Steering, appendix A: the angle to d becomes 50 degrees and the norm stays."""
+    d = random_plane(8, 3)[:1]
+    flat, square = torch.zeros(1, dtype=torch.float64), -torch.ones(1, 1, dtype=torch.float64)
+    cot = 1 / np.tan(np.radians(50))
+    new = LowRankEdit(d, d, square, flat, flat + cot, flat, radius="complement", norm="preserve")(
+        h := torch.randn(5, 8, dtype=torch.float64))
+    angle = torch.rad2deg(torch.acos(new @ d[0] / new.norm(dim=-1)))
+    torch.testing.assert_close(angle, torch.full((5,), 50.0, dtype=torch.float64))
+    torch.testing.assert_close(new.norm(dim=-1), h.norm(dim=-1))
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 7), (3, 2, 7), (3, 2, 2, 7)])
+def test_any_leading_shape_gives_the_same_as_token_by_token(shape):
+    edit = random_edit(2, 7, 0, gated=True)
+    h = torch.randn(shape, dtype=torch.float64)
+    one_by_one = torch.stack([edit(row) for row in h.reshape(-1, 7)]).reshape(shape)
+    torch.testing.assert_close(edit(h), one_by_one, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_the_result_has_the_dtype_and_shape_of_the_activation(dtype):
+    edit = edits.rotate_by(random_plane(16, 0), degrees=70)
+    h = torch.randn(2, 3, 16).to(dtype)
+    assert edit(h).dtype == dtype
+    assert edit(h).shape == h.shape
+
+
+def test_coordinates_are_float32_for_half_precision_activations():
+    """Sixteen rotations by 22.5 degrees in bfloat16: the norm drifts by rounding of the delta only."""
+    h = torch.randn(64, 512).to(torch.bfloat16)
+    edit = edits.rotate_by(random_plane(512, 0), degrees=22.5)
+    new = h
+    for _ in range(16):
+        new = edit(new)
+    drift = (new.float().norm(dim=-1) / h.float().norm(dim=-1) - 1).abs().max()
+    assert drift < 3e-3
+    torch.testing.assert_close(new.float(), h.float(), atol=0.1, rtol=0.05)
+
+
+def test_float64_activations_are_edited_in_float64():
+    basis = random_plane(32, 0)
+    h = torch.randn(4, 32, dtype=torch.float64)
+    expected = np.stack([oracle.rotation_by(row, basis.numpy(), 33.0) for row in h.numpy()])
+    np.testing.assert_allclose(edits.rotate_by(basis, degrees=33.0)(h).numpy(), expected, atol=1e-13)
+
+
+def test_rows_give_every_row_its_own_edit():
+    parts = [random_edit(2, 5, seed, gated=seed % 2 == 0) for seed in range(4)]
+    h = torch.randn(4, 3, 5, dtype=torch.float64)
+    stacked = LowRankEdit.stack(parts)
+    assert stacked.rows == 4
+    torch.testing.assert_close(stacked(h), torch.stack([part(row) for part, row in zip(parts, h, strict=True)]))
+    torch.testing.assert_close(stacked(h[:, 0]), torch.stack([p(row) for p, row in zip(parts, h[:, 0], strict=True)]))
+
+
+def test_every_parameter_may_carry_rows_alone():
+    base = random_edit(2, 5, 0, gated=True)
+    h = torch.randn(3, 2, 5, dtype=torch.float64)
+    for name, tensor in base.tensors().items():
+        many = tensor.expand(3, *tensor.shape).clone()
+        many = many * torch.tensor([1.0, 0.0, -1.0]).reshape(3, *[1] * tensor.ndim)
+        rowed = LowRankEdit(**(base.tensors() | {name: many}))
+        expected = [LowRankEdit(**(base.tensors() | {name: many[i]}))(h[i]) for i in range(3)]
+        torch.testing.assert_close(rowed(h), torch.stack(expected), msg=name)
+
+
+def test_stack_fills_up_lower_ranks_and_shares_what_is_equal():
+    basis = random_plane(9, 0)
+    parts = [edits.rotate_by(basis, degrees=angle) for angle in (0, 30, 300)]
+    stacked = LowRankEdit.stack(parts)
+    assert stacked.read.ndim == 2, "the plane is the same for all rows, so it is stored once"
+    mixed = LowRankEdit.stack([*parts, edits.ablate(basis[0]), LowRankEdit.identity(9)])
+    h = torch.randn(5, 2, 9, dtype=torch.float64)
+    torch.testing.assert_close(mixed(h)[3], edits.ablate(basis[0])(h[3]))
+    assert torch.equal(mixed(h)[4], h[4])
+
+
+def test_stack_of_stacks_keeps_the_order_of_rows():
+    first = LowRankEdit.stack([random_edit(1, 4, 0), random_edit(2, 4, 1)])
+    both = LowRankEdit.stack([first, random_edit(1, 4, 2)])
+    h = torch.randn(3, 1, 4, dtype=torch.float64)
+    expected = [random_edit(1, 4, 0)(h[0]), random_edit(2, 4, 1)(h[1]), random_edit(1, 4, 2)(h[2])]
+    torch.testing.assert_close(both(h), torch.stack(expected))
+
+
+def test_stacking_one_edit_twice_still_has_rows():
+    edit = edits.ablate(torch.ones(3))
+    assert LowRankEdit.stack([edit, edit]).rows == 2
+
+
+def test_take_picks_rows():
+    stacked = LowRankEdit.stack([random_edit(1, 4, seed) for seed in range(3)])
+    h = torch.randn(2, 1, 4, dtype=torch.float64)
+    expected = torch.stack([random_edit(1, 4, 2)(h[0]), random_edit(1, 4, 0)(h[1])])
+    torch.testing.assert_close(stacked.take(torch.tensor([2, 0]))(h), expected)
+    with pytest.raises(ShapeError, match="has 3 rows"):
+        stacked.take(torch.tensor([3]))
+    with pytest.raises(ParameterError, match="same for every row"):
+        random_edit(1, 4, 0).take(torch.tensor([0]))
+
+
+def test_a_closed_gate_leaves_the_token_bit_for_bit():
+    basis = random_plane(16, 0)
+    edit = edits.rotate_to(basis, degrees=90, adaptive=True, threshold=1e9)
+    for dtype in (torch.bfloat16, torch.float32):
+        h = torch.randn(3, 16).to(dtype)
+        assert torch.equal(edit(h), h)
+
+
+def test_identity_changes_nothing():
+    h = torch.randn(2, 3, 8)
+    assert torch.equal(LowRankEdit.identity(8)(h), h)
+
+
+def test_zero_activations_stay_finite():
+    zero = torch.zeros(2, 8)
+    basis = random_plane(8, 0)
+    for edit in (edits.rotate_by(basis, degrees=10), edits.rotate_to(basis, degrees=10), edits.ablate(basis[0])):
+        assert torch.equal(edit(zero), zero)
+
+
+def test_norm_options_on_a_zero_result_stay_finite():
+    v = torch.tensor([1.0, 0.0])
+    ablation = edits.ablate(v)
+    capped = LowRankEdit(**ablation.tensors(), norm="preserve")
+    assert torch.equal(capped(v), torch.zeros(2)), "a vector that vanishes has no direction to restore"
+
+
+def test_cost_does_not_grow_with_the_square_of_the_width():
+    with torch.profiler.profile(with_flops=True) as narrow:
+        edits.rotate_by(random_plane(64, 0), degrees=9).to(dtype=torch.float32)(torch.randn(10, 64))
+    with torch.profiler.profile(with_flops=True) as wide:
+        edits.rotate_by(random_plane(640, 0), degrees=9).to(dtype=torch.float32)(torch.randn(10, 640))
+
+    def matmul_flops(profile):
+        return sum(event.flops for event in profile.events() if event.name == "aten::mm" or event.name == "aten::matmul")
+
+    apply_narrow, apply_wide = matmul_flops(narrow), matmul_flops(wide)
+    assert apply_wide <= 11 * max(apply_narrow, 1)
+
+
+def test_coordinates_are_what_is_read():
+    edit = random_edit(2, 5, 0)
+    h = torch.randn(3, 5, dtype=torch.float64)
+    torch.testing.assert_close(coordinates(edit, h), h @ edit.read.T + edit.bias)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"write": torch.zeros(1, 4)}, "write has shape"),
+    ({"gain": torch.zeros(2, 2, 2, 2)}, "gain has shape"),
+])
+def test_shapes_that_disagree_are_refused(change, message):
+    base = random_edit(2, 5, 0)
+    with pytest.raises(Exception, match=rf"{message}|Type-check|type-check|type check"):
+        LowRankEdit(**(base.tensors() | {name: t.to(torch.float64) for name, t in change.items()}))
+
+
+def test_values_are_checked():
+    base = random_edit(2, 5, 0)
+    with pytest.raises(ParameterError, match="not finite"):
+        LowRankEdit(**(base.tensors() | {"offset": torch.tensor([float("nan"), 0.0], dtype=torch.float64)}))
+    with pytest.raises(ParameterError, match="come together"):
+        LowRankEdit(**base.tensors(), gate=torch.zeros(2, 2))
+    with pytest.raises(ParameterError, match=r"-1, 0 or \+1"):
+        LowRankEdit(**base.tensors(), gate=torch.full((2, 2), 0.5), threshold=torch.zeros(2))
+
+
+def test_activations_of_another_width_or_batch_are_refused():
+    with pytest.raises(ShapeError, match="d_model 5"):
+        apply_edit(random_edit(2, 5, 0), torch.zeros(3, 6))
+    stacked = LowRankEdit.stack([random_edit(1, 5, seed) for seed in range(3)])
+    with pytest.raises(ShapeError, match="3 rows"):
+        stacked(torch.zeros(2, 4, 5))
+    with pytest.raises(ParameterError, match="nothing to stack"):
+        LowRankEdit.stack([])
+    with pytest.raises(ShapeError, match="d_model"):
+        LowRankEdit.stack([random_edit(1, 4, 0), random_edit(1, 5, 0)])
