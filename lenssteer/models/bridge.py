@@ -5,6 +5,7 @@ mean the same as on plain transformers. `hook_resid_mid` of the Bridge is only t
 tensor returned there would change the MLP branch alone; an edit at resid_mid is written in place instead.
 """
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -29,9 +30,12 @@ POINTS: dict[Stream, tuple[str, ...]] = {
 
 
 def boot(hf_model: Any, tokenizer: Any, name: str) -> "BridgeBackend":
-    """Wrap a Hugging Face model, which is rewired in place and must not be used by itself afterwards."""
+    """Wrap a Hugging Face model, which is rewired in place and must not be used by itself afterwards.
+
+    The Bridge writes a BOS token into a tokenizer that has none, so it is given a copy.
+    """
     card = hf_card(hf_model, name, "bridge")
-    bridge = TransformerBridge.boot_transformers(name, hf_model=hf_model, tokenizer=tokenizer,
+    bridge = TransformerBridge.boot_transformers(name, hf_model=hf_model, tokenizer=deepcopy(tokenizer),
                                                  device=str(hf_model.device), dtype=hf_model.dtype)
     return BridgeBackend(bridge.eval(), card)
 

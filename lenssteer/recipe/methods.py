@@ -18,7 +18,7 @@ from lenssteer.edits import LowRankEdit
 from lenssteer.errors import ParameterError
 from lenssteer.site import Site
 
-Amount = float | int | Float[Tensor, " rows"]
+Amount = float | int | Float[Tensor, "*rows"]
 DefaultSites = Literal["discriminative", "all", "source"]
 
 

@@ -41,7 +41,7 @@ def test_a_bos_typed_by_the_user_is_not_doubled(tokenizers):
 
 
 def test_the_instruction_is_found(demo):
-    for prompt in ("how do i bake a red cake ?", "cake"):
+    for prompt in ("how do i paint a red cake ?", "cake"):
         one = demo.encode([prompt])[0]
         start, end = one.instruction
         assert demo.tokenizer.decode(one.ids[start:end]).strip() == prompt
@@ -85,7 +85,7 @@ def test_answers_are_appended(demo):
 
 
 def test_padding_is_on_the_left_and_marks_move_with_it(demo):
-    encoded = demo.encode(["cake", "how do i bake a red cake ?"], answers=["the kite", "a"])
+    encoded = demo.encode(["cake", "how do i paint a red cake ?"], answers=["the kite", "a"])
     tokens = pad(encoded, pad_id=3)
     assert tokens.mask[:, -1].all()
     for row, one in enumerate(encoded):

@@ -12,7 +12,7 @@ from lenssteer.prompts import pad
 from lenssteer.site import Site
 from lenssteer.steering import Steerer, Where, hook_function
 
-PROMPTS = ["how do i bake a red cake ?", "repeat : cake kite", "what is the color of a lemon ?"]
+PROMPTS = ["how do i paint a red cake ?", "repeat : cake kite", "what is the color of a lemon ?"]
 SITE = Site(3, "resid_post")
 
 
