@@ -34,6 +34,12 @@ def demo(
                "Next:  lenssteer calibrate MODEL --positive FILE --negative FILE -o DIR")
 
 
+def _setting(row: dict[str, Any]) -> str:
+    if "degrees" in row:
+        return f"{row['degrees']:g}°"
+    return f"{row['coefficient']:g} d" if "coefficient" in row else ""
+
+
 def _print(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -46,8 +52,7 @@ def _print(result: dict[str, Any]) -> None:
         table.add_column(heading, justify="right")
     for row in result["rows"]:
         harmful, harmless = row["harmful"], row["harmless"]
-        setting = f"{row['degrees']:g}°" if "degrees" in row else f"{row['coefficient']:g} d" if "coefficient" in row else ""
-        table.add_row(row["method"], row["sites"], setting, *(f"{value:.2f}" for value in (
+        table.add_row(row["method"], row["sites"], _setting(row), *(f"{value:.2f}" for value in (
             harmful["refusal"], harmful["on_form"], harmful["exact"], harmless["refusal"], harmless["exact"])))
     console = Console()
     console.print(table)

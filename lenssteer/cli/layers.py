@@ -7,7 +7,7 @@ import typer
 
 from lenssteer.cli.options import JsonOption, emit, friendly
 
-WIDTH = 12
+HALF_WIDTH = 10
 
 
 @friendly
@@ -32,23 +32,29 @@ def _print(lines: list[dict[str, Any]], source: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(caption="projections of unit activations on the global direction")
-    for heading in ("site", "negative", "", "positive", "", "mean cosine", "length", "effect", "keep"):
-        table.add_column(heading, justify="right" if heading in ("negative", "positive", "length", "effect") else "left")
+    table = Table(caption="mean projection of unit activations on the global direction: "
+                  "[blue]○[/] negative class, [red]●[/] positive class, │ zero")
+    table.add_column("site", no_wrap=True)
+    table.add_column("projection", no_wrap=True)
+    for heading in ("cosine", "length", "effect"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("keep", no_wrap=True)
     largest = max((abs(line[name]) for line in lines for name in ("positive", "negative")), default=1.0) or 1.0
     for line in lines:
         table.add_row(line["site"] + (" *" if line["site"] == source else ""),
-                      f"{line['negative']:+.3f}", _bar(line["negative"] / largest, "blue"),
-                      f"{line['positive']:+.3f}", _bar(line["positive"] / largest, "red"),
-                      _number(line["mean_cosine"]), f"{line['length']:.2f}", _number(line["effect_size"]),
+                      _axis(line["negative"] / largest, line["positive"] / largest), _number(line["mean_cosine"]),
+                      _number(line["length"]), _number(line["effect_size"]),
                       "same mean" if line["degenerate"] else "yes" if line["discriminative"] else "")
     Console().print(table)
 
 
-def _bar(share: float, colour: str) -> str:
-    filled = "█" * round(abs(share) * WIDTH / 2)
-    half = WIDTH // 2
-    return f"[{colour}]{filled:>{half}}│{'':{half}}[/]" if share < 0 else f"[{colour}]{'':{half}}│{filled:<{half}}[/]"
+def _axis(negative: float, positive: float) -> str:
+    """Both classes on one axis, from minus to plus the largest projection."""
+    cells = [" "] * (2 * HALF_WIDTH + 1)
+    cells[HALF_WIDTH] = "│"
+    cells[HALF_WIDTH + round(negative * HALF_WIDTH)] = "[blue]○[/]"
+    cells[HALF_WIDTH + round(positive * HALF_WIDTH)] = "[red]●[/]"
+    return "".join(cells)
 
 
 def _number(value: float | None) -> str:

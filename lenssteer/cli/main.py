@@ -24,7 +24,7 @@ for command in (demo, calibrate, layers, generate, selfcheck):
     app.command()(command)
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool | None) -> None:
     if wanted:
         from importlib.metadata import version
 
@@ -33,8 +33,8 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
-                                               help="Print the version.")] = False) -> None:
+def root(version: Annotated[bool | None, typer.Option("--version", callback=_version, is_eager=True,
+                                               help="Print the version.")] = None) -> None:
     """Steer language models through their activations."""
 
 

@@ -8,7 +8,9 @@ from lenssteer.edits.edit import LowRankEdit
 from lenssteer.edits.geometry import amount, wide
 
 
-def add(vector: Float[Tensor, "*#rows d_model"], coefficient: float | int | Float[Tensor, "*#rows"] = 1.0) -> LowRankEdit:
+def add(
+    vector: Float[Tensor, "*#rows d_model"], coefficient: float | int | Float[Tensor, "*#rows"] = 1.0
+) -> LowRankEdit:
     """Add a vector to an activation.
 
         h' = h + coefficient * vector

@@ -16,7 +16,8 @@ from lenssteer.errors import ModelError, SteeringError
 from lenssteer.models.protocol import Detach, Edit, Keep, ModelCard, fingerprint
 from lenssteer.site import STREAMS, Site, Stream
 
-BLOCK_LISTS = ("model.layers", "transformer.h", "gpt_neox.layers", "model.language_model.layers", "model.decoder.layers")
+BLOCK_LISTS = ("model.layers", "transformer.h", "gpt_neox.layers", "model.language_model.layers",
+               "model.decoder.layers")
 MODULES: dict[Stream, tuple[tuple[str, ...], ...]] = {
     "ln1_out": (("input_layernorm", "ln_1"),),
     "attn_out": (("self_attn", "attn", "attention"),),

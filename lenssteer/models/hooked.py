@@ -64,7 +64,7 @@ class HookedBackend:
     ) -> Float[Tensor, "batch kept vocab"]:
         fresh = mask[:, -ids.shape[1] :].long()
         stop = self.model.cfg.n_layers if keep == "last" else None
-        out = self.model.forward(ids, attention_mask=fresh, past_kv_cache=cache, stop_at_layer=stop, prepend_bos=False)
+        out = self.model(ids, attention_mask=fresh, past_kv_cache=cache, stop_at_layer=stop, prepend_bos=False)
         return self._unembedded(out[:, -1:]) if keep == "last" else out
 
     def _unembedded(self, resid: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos vocab"]:

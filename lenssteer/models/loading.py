@@ -77,7 +77,8 @@ def wrap(model: Any, tokenizer: Any = None, *, template: str = "auto") -> LensMo
     else:
         raise ModelError(f"cannot steer a {type(model).__name__}; expected a HookedTransformer, a TransformerBridge "
                          "or a Hugging Face causal language model.")
-    return require(LensModel(backend, tokenizer, _stop_ids(getattr(model, "original_model", model), tokenizer), template))
+    stop_ids = _stop_ids(getattr(model, "original_model", model), tokenizer)
+    return require(LensModel(backend, tokenizer, stop_ids, template))
 
 
 def _refuse_unsteerable(model: Any) -> None:
@@ -129,7 +130,7 @@ def _load_hf(name: str | Path, dtype: torch.dtype, device: str) -> tuple[Any, An
         raise ModelError(f"cannot load {source!r}: {str(error).splitlines()[0]}{hint} "
                          "Expected 'demo', a folder in Hugging Face layout, or a hub id.") from error
     try:
-        return model.to(device).eval(), tokenizer
+        return torch.nn.Module.to(model, device).eval(), tokenizer
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
 
@@ -162,5 +163,5 @@ def _stop_ids(hf_model: Any, tokenizer: Any) -> frozenset[int]:
     sources = (tokenizer, getattr(hf_model, "config", None), getattr(hf_model, "generation_config", None))
     for source in sources:
         ids = getattr(source, "eos_token_id", None)
-        found |= set(ids) if isinstance(ids, list | tuple) else {ids} - {None}
+        found.update(ids if isinstance(ids, list | tuple) else [] if ids is None else [ids])
     return frozenset(found)

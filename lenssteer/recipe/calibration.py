@@ -40,7 +40,8 @@ class Calibration:
         moments: Class moments at every site.
         candidates: Difference in means at every site; the positive class projects higher.
         direction: The global direction b1: the candidate with the highest mean cosine.
-        rule: How discriminative sites are told.
+        discriminative: Sites where the classes project on b1 with opposite signs, by `rule`.
+        rule: How they were told; see `directions.discriminative_sites`.
         card: The model.
         record: Contrast set, position, template, counts, seconds.
         control: Seed of a random control; None for a real calibration.
@@ -49,18 +50,23 @@ class Calibration:
     moments: ClassMoments
     candidates: Candidates
     direction: Direction
+    discriminative: tuple[Site, ...]
     rule: str
     card: ModelCard
     record: Mapping[str, Any] = field(default_factory=dict)
     control: int | None = None
 
-    @cached_property
+    @property
     def plane(self) -> Plane:
         """The plane of b1 and the principal component of all candidates; drawn at random in a control.
 
         Raises:
             DirectionError: when fewer than two candidates differ.
         """
+        return self._plane
+
+    @cached_property
+    def _plane(self) -> Plane:
         if self.control is not None:
             return Plane(random_plane(self.card.d_model, self.control), self.direction.site)
         return candidate_plane(self.candidates, self.direction)
@@ -69,14 +75,6 @@ class Calibration:
     def sites(self) -> tuple[Site, ...]:
         """All captured sites, in network order."""
         return self.candidates.sites
-
-    @cached_property
-    def discriminative(self) -> tuple[Site, ...]:
-        """Sites where the classes project on b1 with opposite signs."""
-        unit = self.rule == "unit_means"
-        plus = self.moments.positive_unit if unit else self.moments.positive
-        minus = self.moments.negative_unit if unit else self.moments.negative
-        return discriminative_sites(plus, minus, self.direction, self.sites, rule=self.rule)
 
     def table(self) -> list[dict[str, Any]]:
         """One line a site: length of its difference, agreement with the others, projections, whether it is kept."""
@@ -154,20 +152,18 @@ class Calibration:
     def at_source(self, source: Site | str) -> "Calibration":
         """The same calibration with the direction of one site as its global direction."""
         site = Site.parse(source) if isinstance(source, str) else source
-        return replace(self, direction=self.candidates.direction(site))
+        return fit(self.moments, self.card, self.rule, self.record, source=site)
 
     def random_control(self, seed: int = 0) -> "Calibration":
-        """The same sites and lengths with random directions and a random plane: what any method is compared with."""
+        """The same sites and lengths with a random direction and plane: what any method is compared with.
+
+        The discriminative sites stay those of the real calibration; only what is done there is random.
+        """
         draw = torch.Generator().manual_seed(seed)
         noise = torch.randn(self.card.d_model, generator=draw, dtype=torch.float64)
         unit = (noise / noise.norm()).expand_as(self.candidates.difference)
         candidates = replace(self.candidates, difference=unit * self.candidates.difference.norm(dim=-1, keepdim=True))
-        length = self.direction.length
-        direction = replace(self.direction, vector=unit[0], length=length)
-        # The sites stay those of the real calibration: only what is done there is random.
-        control = replace(self, candidates=candidates, direction=direction, control=seed)
-        control.__dict__["discriminative"] = self.discriminative
-        return control
+        return replace(self, candidates=candidates, direction=replace(self.direction, vector=unit[0]), control=seed)
 
     def save(self, folder: Path | str) -> Path:
         """Write `calibration.json` and `tensors.safetensors`.
@@ -200,14 +196,22 @@ class Calibration:
             moments = {name: Moments(n, tensors[f"{name}/mean"], tensors.get(f"{name}/scatter"))
                        for name, n in meta["n"].items()}
             sites = tuple(Site.parse(name) for name in meta["sites"])
-            fitted = fit(ClassMoments(sites, **moments), ModelCard(**meta["model"]), meta["rule"], meta["record"])
-            return fitted.at_source(meta["direction"])
+            return fit(ClassMoments(sites, **moments), ModelCard(**meta["model"]), meta["rule"], meta["record"],
+                       source=Site.parse(meta["direction"]))
 
 
-def fit(moments: ClassMoments, card: ModelCard, rule: str, record: Mapping[str, Any]) -> Calibration:
-    """Directions from moments: everything about a calibration that needs no model."""
+def fit(moments: ClassMoments, card: ModelCard, rule: str, record: Mapping[str, Any],
+        source: Site | None = None) -> Calibration:
+    """Directions from moments: everything about a calibration that needs no model.
+
+    The global direction is that of `source`, or of the site with the highest mean cosine.
+    """
     candidates = mean_difference(moments.positive, moments.negative, moments.sites)
-    return Calibration(moments, candidates, global_direction(candidates), rule, card, record)
+    direction = candidates.direction(source) if source is not None else global_direction(candidates)
+    plus, minus = (moments.positive, moments.negative) if rule == "means" else (
+        moments.positive_unit, moments.negative_unit)
+    kept = discriminative_sites(plus, minus, direction, moments.sites, rule=rule)
+    return Calibration(moments, candidates, direction, kept, rule, card, record)
 
 
 SCATTER_LIMIT = 64 * 2**20

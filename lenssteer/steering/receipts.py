@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from lenssteer.errors import SteeringError

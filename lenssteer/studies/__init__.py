@@ -1,0 +1,1 @@
+"""Whole studies: choose on one split, report on another."""

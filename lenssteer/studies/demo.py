@@ -1,4 +1,4 @@
-"""The demo study: five methods and a random control on the demo model, settings chosen on one split, shown on another."""
+"""The demo study: five methods and a random control on the demo model, chosen on one split and shown on another."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,7 +14,7 @@ from lenssteer.studies.settings import Answers, Setting, Split, angle_sweep, ans
 
 ROTATIONS = (("selective", "discriminative"), ("selective", "all"), ("standard-angular", "all"),
              ("adaptive-angular", "all"))
-SELECTION_SIZES = {"harmful": 24, "harmless": 12}
+SELECTION_HARMFUL, SELECTION_HARMLESS = 24, 12
 SHOWN_TEXTS = 2
 
 
@@ -34,7 +34,7 @@ def demo_study(model: LensModel, *, seed: int = 0, progress: bool = False) -> di
     norm_out = calibrate(model, contrast, sites="norm_out")
     resid = calibrate(model, contrast, sites="resid_post")
     settings, sweep = _choose(model, norm_out, resid, seed, progress)
-    test: Split = {kind: requests("test", kind) for kind in ("harmful", "harmless")}
+    test: Split = {"harmful": requests("test", "harmful"), "harmless": requests("test", "harmless")}
     unsteered = answer(model, test)
     steered, receipts = _steered(model, settings, test)
     rows = [graded("unsteered", "none", "test", test, unsteered),
@@ -47,14 +47,15 @@ def demo_study(model: LensModel, *, seed: int = 0, progress: bool = False) -> di
 
 def demo_contrast() -> ContrastSet:
     """The calibration prompts of the demo world: harmful against harmless requests."""
-    harmful, harmless = (tuple(p.text for p in requests("calibration", kind)) for kind in ("harmful", "harmless"))
-    return ContrastSet(harmful, harmless, "demo refusal")
+    harmful, harmless = requests("calibration", "harmful"), requests("calibration", "harmless")
+    return ContrastSet(tuple(p.text for p in harmful), tuple(p.text for p in harmless), "demo refusal")
 
 
 def _choose(model: LensModel, norm_out: Calibration, resid: Calibration, seed: int,
             progress: bool) -> tuple[dict[str, Setting], list[Row]]:
     """Every setting, chosen on the selection split, and the sweeps the angles came from."""
-    selection: Split = {kind: requests("selection", kind)[:n] for kind, n in SELECTION_SIZES.items()}
+    selection: Split = {"harmful": requests("selection", "harmful")[:SELECTION_HARMFUL],
+                        "harmless": requests("selection", "harmless")[:SELECTION_HARMLESS]}
     sweeps = {(method, sites): angle_sweep(model, norm_out, method, sites, selection,
                                            f"{method} at {sites} sites" if progress else "")
               for method, sites in ROTATIONS}

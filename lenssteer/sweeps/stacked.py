@@ -30,7 +30,8 @@ def sweep_answers(
 
     Args:
         model: Unsteered.
-        steerer_for: Makes a steerer from one amount a row, such as `lambda d: calibration.steerer("selective", degrees=d)`.
+        steerer_for: Makes a steerer from one amount a row, such as
+            `lambda rows: calibration.steerer("selective", degrees=rows)`.
         amounts: Angles or coefficients, all different.
         prompts: Answered at every setting.
         decoding: How answers are drawn.

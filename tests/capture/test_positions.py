@@ -15,7 +15,7 @@ TOKENS = pad([LONG, SHORT])
     ("last", ({5: 1}, {6: 1})),
     ("last_instruction", ({3: 1}, {4: 1})),
     ("offset(-2)", ({4: 1}, {5: 1})),
-    ("mean(prompt)", ({i: 1 / 6 for i in range(6)}, {i: 1 / 4 for i in range(3, 7)})),
+    ("mean(prompt)", (dict.fromkeys(range(6), 1 / 6), dict.fromkeys(range(3, 7), 1 / 4))),
     ("mean(instruction)", ({2: 1 / 2, 3: 1 / 2}, {4: 1})),
     ("mean(after_instruction)", ({4: 1 / 2, 5: 1 / 2}, {5: 1 / 2, 6: 1 / 2})),
     ("mean(answer)", ({6: 1 / 2, 7: 1 / 2}, {7: 1})),

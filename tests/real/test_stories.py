@@ -75,6 +75,7 @@ def test_ablation_at_the_layer_picked_on_the_selection_split(organism, parts, an
 
 
 def test_selective_steering_at_the_angle_picked_on_the_selection_split(organism, parts, answer, unsteered):
+    """The smallest turn that brings refusal on the selection split to .05."""
     from lenssteer.models import Decoding
     from lenssteer.recipe import calibrate
     from lenssteer.sweeps import sweep_answers
@@ -83,7 +84,8 @@ def test_selective_steering_at_the_angle_picked_on_the_selection_split(organism,
     assert 0 < len(calibration.discriminative) < len(calibration.sites)
     sweep = sweep_answers(organism, lambda rows: calibration.steerer("selective", degrees=rows), ANGLES,
                           parts["selection"].positive, Decoding(24))
-    best = max(ANGLES, key=lambda angle: (-round(refusal(sweep[angle]), 1), tells_a_story(sweep[angle])))
+    enough = [angle for angle in ANGLES if refusal(sweep[angle]) <= 0.05]
+    best = min(enough, key=lambda angle: min(angle, 360 - angle))
     with calibration.steerer("selective", degrees=best).on(organism):
         answers = answer(parts["test"].positive)
     assert refusal(answers) <= 0.15
@@ -92,7 +94,7 @@ def test_selective_steering_at_the_angle_picked_on_the_selection_split(organism,
     for seed in range(9):
         with calibration.random_control(seed).steerer("selective", degrees=best).on(organism):
             changes.append(abs(refusal(answer(parts["test"].positive)) - unsteered))
-    # A random plane holds 2 of only 64 dimensions here, so single ones can disturb this model (worst seen: -.63).
+    # A random plane holds 2 of only 64 dimensions here, so single ones can disturb this model.
     assert statistics.median(changes) <= 0.05, changes
     assert max(changes) < unsteered - refusal(answers), "no random plane does what the learned one does"
 

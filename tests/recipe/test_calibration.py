@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -147,8 +149,7 @@ def test_wrong_calibrations_are_refused_before_they_cost_time(demo, demo_contras
 
 
 def test_without_discriminative_sites_selective_says_what_to_do(resid_post):
-    blind = type(resid_post)(resid_post.moments, resid_post.candidates, resid_post.direction, "means", resid_post.card)
-    blind.__dict__["discriminative"] = ()
+    blind = replace(resid_post, discriminative=())
     with pytest.raises(DirectionError, match="sites='all'"):
         blind.steerer("selective", degrees=10)
 
