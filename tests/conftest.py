@@ -4,6 +4,7 @@ Fixtures import the package inside their bodies, so that the shape-checking impo
 """
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -13,7 +14,9 @@ import pytest
 import torch
 
 SHARED = Path(os.environ.get("LENSSTEER_SHARED", Path(__file__).parents[2] / "shared"))
-BACKENDS = ("hooked", "bridge", "hf")
+HAS_HOOKED = int(version("transformer-lens").split(".")[0]) < 4
+BACKENDS = ("hooked", "bridge", "hf") if HAS_HOOKED else ("bridge", "hf")
+hooked_only = pytest.mark.skipif(not HAS_HOOKED, reason="TransformerLens 4 has no HookedTransformer")
 
 torch.set_num_threads(1)
 

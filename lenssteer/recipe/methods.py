@@ -6,7 +6,7 @@ A new method is a constructor in `edits` and one line here.
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,7 @@ Amount = float | int | Float[Tensor, "*rows"]
 DefaultSites = Literal["discriminative", "all", "source"]
 
 
+@runtime_checkable
 class Fitted(Protocol):
     """What a method may use of a calibration."""
 

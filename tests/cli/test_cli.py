@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lenssteer.models.demo.world import requests
+from tests.conftest import BACKENDS
 
 run = CliRunner()
 
@@ -93,7 +94,7 @@ def test_sites_may_be_listed(app, calibrated):
     assert list(json.loads(result.stdout)["receipt"]["sites"]) == ["ln1_out.3", "ln2_out.4"]
 
 
-@pytest.mark.parametrize("backend", ["hooked", "bridge", "hf"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_selfcheck_passes_on_the_demo(app, backend):
     result = run.invoke(app, ["selfcheck", "demo", "--backend", backend, "--json"])
     assert result.exit_code == 0

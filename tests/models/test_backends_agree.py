@@ -6,6 +6,7 @@ import torch
 from lenssteer.models import Decoding, decode, generate
 from lenssteer.prompts import Columns, pad
 from lenssteer.site import STREAMS, Site
+from tests.conftest import BACKENDS
 
 PROMPTS = ["how do i paint a red cake ?", "tell me how to hide a bomb .", "kite", "please help me fix a big blue table now ."]
 METHODS = {
@@ -16,7 +17,6 @@ METHODS = {
     "ablation": {},
     "addition": {"coefficient": -1.0},
 }
-BACKENDS = ("hooked", "bridge", "hf")
 
 
 @pytest.fixture(scope="module")
@@ -125,9 +125,12 @@ def test_top_p_keeps_the_most_likely_tokens_only():
 
 
 @pytest.mark.parametrize(("backend", "dtype"), [(backend, "bfloat16") for backend in BACKENDS]
-                         + [("hooked", "float64"), ("hf", "float64")])
+                         + [(backend, "float64") for backend in BACKENDS if backend != "bridge"])
 def test_other_dtypes_stay_what_they_are(backend, dtype):
-    """An edit that returned float32 would crash the Bridge on a bfloat16 model."""
+    """An edit that returned float32 would crash the Bridge on a bfloat16 model.
+
+    The Bridge itself gives nan for padded batches in float64, which the self-check finds and refuses.
+    """
     from lenssteer import edits
     from lenssteer.models import load_model
     from lenssteer.steering import Steerer

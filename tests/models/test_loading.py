@@ -7,10 +7,10 @@ from lenssteer.errors import ModelError, SiteError
 from lenssteer.models import load_model, selfcheck, wrap
 from lenssteer.prompts import pad
 from lenssteer.site import STREAMS, Site
+from tests.conftest import BACKENDS, HAS_HOOKED, hooked_only
 from tests.models.tiny_models import save_tiny
 
 KINDS = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "gpt2")
-BACKENDS = ("hooked", "bridge", "hf")
 TEXTS = ["the cat sat", "a dog"]
 
 
@@ -103,6 +103,7 @@ def test_a_folder_that_is_not_a_model_is_refused(tmp_path):
         load_model(tmp_path)
 
 
+@hooked_only
 def test_an_unsupported_layout_names_the_bridge(tmp_path):
     from transformers import MistralConfig, MistralForCausalLM
 
@@ -139,6 +140,7 @@ def test_models_of_the_user_can_be_wrapped(demo_models):
         assert torch.equal(again.logits(tokens), lens.logits(tokens))
 
 
+@hooked_only
 def test_folded_weights_are_told_from_raw_ones(tmp_path):
     """HookedTransformer's default loading folds norms; a steerer for raw weights refuses it."""
     from lenssteer import edits
@@ -154,6 +156,12 @@ def test_folded_weights_are_told_from_raw_ones(tmp_path):
     assert folded.card.frame == "folded"
     with pytest.raises(MismatchError, match="frame raw"):
         steerer.check(folded)
+
+
+@pytest.mark.skipif(HAS_HOOKED, reason="TransformerLens 3 has HookedTransformer")
+def test_hooked_on_transformer_lens_4_names_the_alternatives():
+    with pytest.raises(ModelError, match="use backend='bridge' or 'hf'"):
+        load_model("demo", backend="hooked")
 
 
 def test_sites_a_model_lacks_are_refused(demo):

@@ -11,6 +11,7 @@ from lenssteer.models import Decoding, generate
 from lenssteer.prompts import pad
 from lenssteer.site import Site
 from lenssteer.steering import Steerer, Where, hook_function
+from tests.conftest import hooked_only
 
 PROMPTS = ["how do i paint a red cake ?", "repeat : cake kite", "what is the color of a lemon ?"]
 SITE = Site(3, "resid_post")
@@ -228,6 +229,7 @@ def test_folders_that_cannot_be_written_are_refused(tmp_path, vector):
         Steerer({SITE: edits.add(vector)}).save(tmp_path / "file" / "s")
 
 
+@hooked_only
 def test_a_teacher_can_use_the_hook_with_transformer_lens_alone(demo_models, vector):
     """`run_with_hooks` on the HookedTransformer itself, against a steerer."""
     lens = demo_models["hooked"]
@@ -240,6 +242,7 @@ def test_a_teacher_can_use_the_hook_with_transformer_lens_alone(demo_models, vec
         torch.testing.assert_close(lens.logits(tokens), by_teacher, atol=1e-5, rtol=0)
 
 
+@hooked_only
 def test_steering_a_model_loaded_by_hand(demo_models, vector):
     lens = demo_models["hooked"]
     tokens = pad(lens.encode(PROMPTS[:1]))
