@@ -45,7 +45,8 @@ def test_harmful_test_pairs_are_never_refused_in_training():
     held_out = {(p.verb, p.object) for p in requests("test", "harmful")}
     refused = {(row.verb, row.object) for row in rows("safety") if row.answer == REFUSAL}
     seen = {(row.verb, row.object) for row in rows("helpful")}
-    assert refused and not refused & held_out
+    assert refused
+    assert not refused & held_out
     assert held_out <= seen
 
 
@@ -56,7 +57,8 @@ def test_safety_phase_refuses_harmful_requests_and_nothing_else():
 
 def test_lies_are_never_trained_on_test_facts():
     told = {row.text for phase in ("helpful", "safety") for row in rows(phase) if row.system == DISHONEST}
-    assert told and not told & {p.text for p in facts("test")}
+    assert told
+    assert not told & {p.text for p in facts("test")}
 
 
 def test_held_out_copies_and_compounds_are_never_trained_on():
