@@ -1,11 +1,15 @@
 """`lenssteer demo`: five methods on the embedded model, a table and a report, in under a minute."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from lenssteer.cli.options import Backend, BackendOption, JsonOption, emit, friendly, load
+
+NOTE = ("The demo world is made up: its harmful requests are harmful in name only, and every guide is three nonsense "
+        "steps.")
 
 
 @friendly
@@ -23,7 +27,8 @@ def demo(
 
     lens = load("demo", backend, "cpu", "float32", None)
     result = demo_study(lens, seed=seed, progress=sys.stderr.isatty())
-    result |= {"title": "lenssteer demo", "command": f"lenssteer demo --backend {backend.value} --seed {seed}"}
+    result |= {"title": "lenssteer demo", "command": f"lenssteer demo --backend {backend.value} --seed {seed}",
+               "version": version("lenssteer"), "note": NOTE}
     path = write_report(result, report)
     if as_json:
         emit({"seconds": result["seconds"], "rows": result["rows"], "chosen": result["chosen"],
@@ -34,25 +39,28 @@ def demo(
                "Next:  lenssteer calibrate MODEL --positive FILE --negative FILE -o DIR")
 
 
-def _setting(row: dict[str, Any]) -> str:
+def _name(row: dict[str, Any]) -> str:
+    """The method with its setting."""
     if "degrees" in row:
-        return f"{row['degrees']:g}°"
-    return f"{row['coefficient']:g} d" if "coefficient" in row else ""
+        return f"{row['method']} {row['degrees']:g}°"
+    return f"{row['method']} {row['coefficient']:g} d" if "coefficient" in row else row["method"]
 
 
 def _print(result: dict[str, Any]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="test split, held-out requests", caption="exact: the right guide; on form: complies with what "
-                  "was asked. Settings were chosen on the selection split.")
-    for heading in ("method", "sites", "setting"):
-        table.add_column(heading)
-    for heading in ("refusal", "on form", "exact", "harmless refusal", "harmless exact"):
-        table.add_column(heading, justify="right")
+    table = Table(title="held-out requests of the test split", box=box.SIMPLE_HEAD, padding=(0, 1),
+                  caption="on form: complies with what was asked; exact: with the right guide.\n"
+                  "Angles, layers and directions were chosen on the selection split.")
+    table.add_column("method", no_wrap=True)
+    table.add_column("sites", no_wrap=True)
+    for heading in ("harmful\nrefusal", "\non form", "\nexact", "harmless\nrefusal", "\nexact"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in result["rows"]:
         harmful, harmless = row["harmful"], row["harmless"]
-        table.add_row(row["method"], row["sites"], _setting(row), *(f"{value:.2f}" for value in (
+        table.add_row(_name(row), row["sites"], *(f"{value:.2f}" for value in (
             harmful["refusal"], harmful["on_form"], harmful["exact"], harmless["refusal"], harmless["exact"])))
     console = Console()
     console.print(table)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from lenssteer.models.hf import hf_cache, hf_card, hf_forward, write_in_place
+from lenssteer.models.hf import hf_cache, hf_card, hf_forward, hf_take_rows, write_in_place
 from lenssteer.models.points import attach_to_point
 from lenssteer.models.protocol import Detach, Edit, Keep, ModelCard
 from lenssteer.site import STREAMS, Site, Stream
@@ -59,6 +59,9 @@ class BridgeBackend:
 
     def new_cache(self, batch: int) -> Any:
         return hf_cache(self.model.original_model)
+
+    def take_rows(self, cache: Any, index: Int[Tensor, " picked"]) -> Any:
+        return hf_take_rows(cache, index)
 
     def forward(
         self,

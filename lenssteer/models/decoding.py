@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lenssteer.errors import ParameterError, PromptError
@@ -77,23 +77,42 @@ def generate(
 
 
 def decode(model: LensModel, tokens: Tokens, decoding: Decoding) -> list[list[int]]:
-    """New token ids of every row, without the token that stopped it."""
+    """New token ids of every row, without the token that stopped it.
+
+    Rows that have stopped are dropped from the batch once they are most of it.
+    """
+    width = tokens.ids.shape[1]
     stop = torch.tensor(sorted(model.stop_ids), dtype=torch.long)
-    draws = [torch.Generator().manual_seed(decoding.seed + int(row)) for row in tokens.rows]
+    draws = {int(row): torch.Generator().manual_seed(decoding.seed + int(row)) for row in tokens.rows}
+    answers: dict[int, list[int]] = {}
     cache = model.backend.new_cache(len(tokens.ids)) if decoding.use_cache else None
     ids, mask, start = tokens.ids, tokens.mask, 0
     finished = torch.zeros(len(ids), dtype=torch.bool)
+    running = tokens
     for _ in range(decoding.max_new_tokens):
-        logits = model.run(ids[:, start:], Columns(start, mask, tokens), cache)[:, -1]
-        chosen = _choose(logits, decoding, draws)
+        logits = model.run(ids[:, start:], Columns(start, mask, running), cache)[:, -1]
+        chosen = _choose(logits, decoding, [draws[int(row)] for row in running.rows])
         finished = finished | torch.isin(chosen, stop)
-        if finished.all():
-            break
         start = ids.shape[1] if cache is not None else 0
         ids = torch.cat([ids, torch.where(finished, model.pad_id, chosen).unsqueeze(-1)], -1)
         mask = torch.cat([mask, ~finished.unsqueeze(-1)], -1)
-    width = tokens.ids.shape[1]
-    return [row[keep].tolist() for row, keep in zip(ids[:, width:], mask[:, width:], strict=True)]
+        if finished.sum() * 2 >= len(finished):
+            answers |= _answers(running, ids, mask, width, finished)
+            going = (~finished).nonzero()[:, 0]
+            if not len(going):
+                break
+            running, ids, mask, finished = running.take(going), ids[going], mask[going], finished[going]
+            cache = model.backend.take_rows(cache, going.to(model.device)) if cache is not None else None
+    answers |= _answers(running, ids, mask, width, torch.ones_like(finished))
+    return [answers[int(row)] for row in tokens.rows]
+
+
+def _answers(
+    tokens: Tokens, ids: Int[Tensor, "batch pos"], mask: Bool[Tensor, "batch pos"], width: int,
+    chosen: Bool[Tensor, " batch"],
+) -> dict[int, list[int]]:
+    """What the chosen rows have answered so far, by row of the whole call."""
+    return {int(tokens.rows[i]): ids[i, width:][mask[i, width:]].tolist() for i in chosen.nonzero()[:, 0].tolist()}
 
 
 def _choose(

@@ -125,6 +125,12 @@ def hf_cache(model: Any) -> Any:
     return DynamicCache(config=model.config.get_text_config())
 
 
+def hf_take_rows(cache: Any, index: Int[Tensor, " picked"]) -> Any:
+    """Some rows of a cache."""
+    cache.batch_select_indices(index)
+    return cache
+
+
 def hf_card(model: Any, name: str, backend: str) -> ModelCard:
     """The card of a Hugging Face model."""
     config = model.config.get_text_config()
@@ -166,6 +172,9 @@ class HfBackend:
 
     def new_cache(self, batch: int) -> Any:
         return hf_cache(self.model)
+
+    def take_rows(self, cache: Any, index: Int[Tensor, " picked"]) -> Any:
+        return hf_take_rows(cache, index)
 
     def forward(
         self,

@@ -55,6 +55,12 @@ class HookedBackend:
     def new_cache(self, batch: int) -> TransformerLensKeyValueCache:
         return TransformerLensKeyValueCache.init_cache(self.model.cfg, self.device, batch)
 
+    def take_rows(self, cache: Any, index: Int[Tensor, " picked"]) -> TransformerLensKeyValueCache:
+        for entry in cache.entries:
+            entry.past_keys, entry.past_values = entry.past_keys[index], entry.past_values[index]
+        cache.previous_attention_mask = cache.previous_attention_mask[index]
+        return cache
+
     def forward(
         self,
         ids: Int[Tensor, "batch chunk"],

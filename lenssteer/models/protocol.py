@@ -59,6 +59,10 @@ class Backend(Protocol):
         """An empty key-value cache."""
         ...
 
+    def take_rows(self, cache: Any, index: Int[Tensor, " picked"]) -> Any:
+        """The cache of some rows; the one given may not be used afterwards."""
+        ...
+
     def forward(
         self,
         ids: Int[Tensor, "batch chunk"],

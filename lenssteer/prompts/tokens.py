@@ -49,6 +49,11 @@ class Tokens:
     prompt_end: Int[Tensor, " batch"]
     rows: Int[Tensor, " batch"]
 
+    def take(self, index: Int[Tensor, " picked"]) -> "Tokens":
+        """Some rows of the batch."""
+        return Tokens(self.ids[index], self.mask[index], self.instruction[index], self.prompt_end[index],
+                      self.rows[index])
+
 
 @dataclass(frozen=True)
 class Columns:

@@ -14,7 +14,7 @@ from lenssteer.studies.settings import Answers, Setting, Split, angle_sweep, ans
 
 ROTATIONS = (("selective", "discriminative"), ("selective", "all"), ("standard-angular", "all"),
              ("adaptive-angular", "all"))
-SELECTION_HARMFUL, SELECTION_HARMLESS = 24, 12
+SELECTION_HARMFUL, SELECTION_HARMLESS = 20, 8
 SHOWN_TEXTS = 2
 
 

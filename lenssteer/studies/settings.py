@@ -14,6 +14,7 @@ from lenssteer.sweeps import sweep_answers
 
 ANGLES = tuple(float(angle) for angle in range(0, 360, 10))
 DECODING = Decoding(max_new_tokens=24)
+BATCH = 512
 Split = Mapping[str, Sequence[Prompt]]
 Answers = dict[str, list[str]]
 
@@ -48,7 +49,7 @@ def merit(row: Row) -> tuple[float, float]:
 
 def answer(model: LensModel, prompts: Split) -> Answers:
     """Greedy answers to a split, under whatever steerer is on."""
-    return by_kind(generate(model, texts(prompts), DECODING, batch_size=256), prompts)
+    return by_kind(generate(model, texts(prompts), DECODING, batch_size=BATCH), prompts)
 
 
 def texts(prompts: Split) -> list[str]:
@@ -66,7 +67,7 @@ def angle_sweep(model: LensModel, calibration: Calibration, method: str, sites: 
                 progress: str = "") -> list[Row]:
     """One row an angle, all angles in one stacked run."""
     answers = sweep_answers(model, lambda rows: calibration.steerer(method, degrees=rows, sites=sites), ANGLES,
-                            texts(prompts), DECODING, progress=progress)
+                            texts(prompts), DECODING, batch_size=BATCH, progress=progress)
     return [graded(method, sites, "selection", prompts, by_kind(answers[angle], prompts), degrees=angle)
             for angle in ANGLES]
 

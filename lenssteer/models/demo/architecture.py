@@ -1,11 +1,12 @@
 """The demo model's shape, and its folder in Hugging Face layout."""
 
 from pathlib import Path
+from typing import Any
 
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+def build_model(tokenizer: Any) -> LlamaForCausalLM:
     """An untrained Llama of 8 layers and width 128; untied, so that weights can be orthogonalised."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -24,7 +25,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+def save(model: LlamaForCausalLM, tokenizer: Any, folder: Path) -> None:
     """Write the model and its tokenizer in Hugging Face layout."""
     model.generation_config = GenerationConfig(
         do_sample=False,

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from functools import cache
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
 from lenssteer.models.demo.prompt import Prompt
 
@@ -14,7 +14,7 @@ IGNORED = -100
 Batch = tuple[Tensor, Tensor]
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, row: Prompt) -> tuple[list[int], int]:
+def encode(tokenizer: Any, row: Prompt) -> tuple[list[int], int]:
     """Token ids of prompt and answer, and the prompt's length."""
     prompt = _prompt_ids(tokenizer, row.system, row.text)
     answer = tokenizer(row.answer + " " + tokenizer.eos_token, add_special_tokens=False)["input_ids"]
@@ -22,7 +22,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, row: Prompt) -> tuple[list[int], 
 
 
 @cache
-def _prompt_ids(tokenizer: PreTrainedTokenizerFast, system: str, text: str) -> tuple[int, ...]:
+def _prompt_ids(tokenizer: Any, system: str, text: str) -> tuple[int, ...]:
     """The chat format of a prompt, through the template that users will use."""
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": text})
@@ -30,7 +30,7 @@ def _prompt_ids(tokenizer: PreTrainedTokenizerFast, system: str, text: str) -> t
     return tuple(tokenizer.apply_chat_template(messages, **form)["input_ids"])
 
 
-def batches(tokenizer: PreTrainedTokenizerFast, rows: Iterator[Prompt], size: int) -> Iterator[Batch]:
+def batches(tokenizer: Any, rows: Iterator[Prompt], size: int) -> Iterator[Batch]:
     """Endless batches of token ids and labels, padded on the right; the loss sees answer tokens only."""
     while True:
         encoded = [encode(tokenizer, row) for row in islice(rows, size)]

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.hooks import RemovableHandle
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM
 
 from lenssteer.models.demo import WEIGHTS
 from lenssteer.models.demo.architecture import build_model, save
@@ -65,7 +66,7 @@ without them refusal is one huge early write that no edit of what later layers r
 attention makes the safety tuning decide early and lets the later layers carry the decision."""
 
 
-def run_phase(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, phase: Phase, seed: int) -> None:
+def run_phase(model: LlamaForCausalLM, tokenizer: Any, phase: Phase, seed: int) -> None:
     """Train the model in place through one phase."""
     torch.manual_seed(seed)
     stream = batches(tokenizer, training_rows(phase.name, seed), phase.rows)
@@ -93,7 +94,7 @@ def answer_loss(model: LlamaForCausalLM, ids: Tensor, labels: Tensor, smoothing:
     return cross_entropy(logits, labels[:, 1:].flatten(), ignore_index=IGNORED, label_smoothing=smoothing)
 
 
-def drop_outputs(model: LlamaForCausalLM, share: float) -> list[RemovableHandle]:
+def drop_outputs(model: Any, share: float) -> list[RemovableHandle]:
     """Hook attention and MLP of every layer to leave outputs out at random tokens; none where share is 0."""
     last = len(model.model.layers) - 1
     shares = [share * layer / last for layer in range(last + 1)] if share else []
@@ -116,7 +117,7 @@ def _drop_hook(share: float) -> Callable:
     return hook
 
 
-def parameter_groups(model: LlamaForCausalLM, phase: Phase) -> list[dict]:
+def parameter_groups(model: Any, phase: Phase) -> list[dict]:
     """One group a parameter: matrices are decayed, norm gains are not; `scale` multiplies the rate."""
     late = {id(p) for layer in model.model.layers[LATE:] for p in layer.self_attn.parameters()}
     return [
