@@ -26,7 +26,7 @@ class _Done(Exception):
     """The last wanted site was read; the rest of the pass is not needed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClassMoments:
     """Moments of both classes at every site.
 

@@ -14,12 +14,15 @@ NOTE = ("The demo world is made up: its harmful requests are harmful in name onl
 
 @friendly
 def demo(
-    backend: BackendOption = Backend.hooked,
+    backend: BackendOption = Backend.hf,
     report: Annotated[Path, typer.Option(help="Where the HTML report is written.")] = Path("report.html"),
     seed: Annotated[int, typer.Option(help="Seed of the random control.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Steer the embedded demo model: calibrate, choose settings on one split, compare methods on another."""
+    """Steer the embedded demo model: calibrate, choose settings on one split, compare methods on another.
+
+    All backends give the same answers; the default is the fastest.
+    """
     import sys
 
     from lenssteer.report import write_report

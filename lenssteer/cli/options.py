@@ -30,6 +30,7 @@ BackendOption = Annotated[Backend, typer.Option(help="hooked: HookedTransformer;
 DeviceOption = Annotated[str, typer.Option(help="Such as cpu, cuda or mps.")]
 DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16, float16 or float64.")]
 TemplateOption = Annotated[str | None, typer.Option(
+    callback=lambda value: value.replace("\\n", "\n") if value else value,
     help="auto, chat, none, or a pattern such as 'User: {prompt}\\nBot:'. By default the calibration's, else auto.")]
 SystemOption = Annotated[str | None, typer.Option(help="System prompt.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]

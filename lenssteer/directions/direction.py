@@ -9,7 +9,7 @@ from lenssteer.maths import SIGN_RULE
 from lenssteer.site import Site
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Direction:
     """A unit vector at a site; the positive class projects higher.
 
@@ -33,7 +33,7 @@ class Direction:
         return self.vector * self.length
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plane:
     """An orthonormal pair shared by the sites of a model.
 

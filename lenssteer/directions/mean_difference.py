@@ -15,7 +15,7 @@ DEGENERATE_RATIO = 1e-4
 """A difference below this share of the mean activation's norm is rounding noise, not a direction."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidates:
     """Raw class differences at every site.
 

@@ -28,7 +28,7 @@ Radius = Literal["plane", "complement"]
 CORE_DIMS = {"read": 2, "write": 2, "bias": 1, "gain": 2, "offset": 1, "radial": 1, "gate": 2, "threshold": 1}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LowRankEdit:
     """A frozen low-rank map on activations; see the module for its formula.
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from lenssteer.errors import ParameterError, ShapeError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Moments:
     """Count, mean and (optionally) scatter of samples, for one site or for a leading axis of sites.
 

@@ -31,7 +31,7 @@ class Encoded:
     prompt_end: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tokens:
     """A left-padded batch.
 
@@ -55,7 +55,7 @@ class Tokens:
                       self.rows[index])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Columns:
     """What one forward pass sees: columns `start` onwards of a batch that may already have a cache.
 

@@ -16,7 +16,7 @@ from lenssteer.steering.receipts import Meter, Receipt
 from lenssteer.steering.where import Where
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Steerer:
     """Edits at sites of a model.
 

@@ -13,8 +13,8 @@ from lenssteer.steering import Steerer
 from lenssteer.sweeps import sweep_answers
 
 ANGLES = tuple(float(angle) for angle in range(0, 360, 10))
-DECODING = Decoding(max_new_tokens=24)
-BATCH = 512
+DECODING = Decoding(max_new_tokens=20)
+BATCH = 1024
 Split = Mapping[str, Sequence[Prompt]]
 Answers = dict[str, list[str]]
 

@@ -33,6 +33,16 @@ def test_every_layout_loads_from_a_folder_on_every_backend_and_agrees(folders, k
         assert cards[backend].fingerprint == cards["hf"].fingerprint
 
 
+def test_the_fingerprint_names_the_weights_and_not_their_dtype():
+    cards = {dtype: load_model("demo", backend="hf", dtype=dtype, check=False).card
+             for dtype in ("float32", "float16", "bfloat16")}
+    assert len({card.fingerprint for card in cards.values()}) == 1
+    model = load_model("demo", backend="hf", check=False).backend.model
+    with torch.no_grad():
+        model.model.layers[3].mlp.up_proj.weight.add_(torch.randn(384, 128) * 1e-3)
+    assert wrap(model, load_model("demo", backend="hf", check=False).tokenizer).card.fingerprint != cards["float32"].fingerprint
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_edit_means_the_same_on_every_backend_and_layout(folders, kind):
     from lenssteer import edits

@@ -162,6 +162,10 @@ def test_a_random_control_keeps_sites_and_lengths(norm_out):
     assert control.direction.length == norm_out.direction.length
     assert control.steerer("selective", degrees=90, sites="all").provenance["control"] == 3
     assert torch.equal(control.plane.basis, norm_out.random_control(3).plane.basis)
+    site = norm_out.sites[5]
+    moved = control.steerer("addition", source=site).edits[site].write[0]
+    assert abs(torch.cosine_similarity(moved, norm_out.candidates.difference[5], dim=0)) < 0.35
+    assert moved.norm().item() == pytest.approx(norm_out.candidates.difference[5].norm().item())
 
 
 @pytest.mark.parametrize("name", ["norm_out", "resid_post"])
@@ -174,9 +178,19 @@ def test_saved_calibrations_are_the_same(request, name, tmp_path):
     for line, original in zip(loaded.table(), calibration.table(), strict=True):
         assert line == pytest.approx(original)
     assert loaded.card == calibration.card
+    assert loaded.plane.sign_rule == "largest-entry-positive"
+    assert loaded.plane.source == calibration.plane.source
     assert loaded.record["sha256"] == calibration.record["sha256"]
     moved = Calibration.load(calibration.at_source(calibration.sites[3]).save(tmp_path / "d"))
     assert moved.direction.site == calibration.sites[3]
+
+
+def test_one_site_has_a_direction_but_no_plane(demo, demo_contrast, tmp_path):
+    alone = calibrate(demo, demo_contrast, sites=[Site(4, "resid_post")])
+    loaded = Calibration.load(alone.save(tmp_path))
+    loaded.steerer("ablation")
+    with pytest.raises(DirectionError, match="Capture more sites"):
+        loaded.steerer("selective", degrees=90, sites="all")
 
 
 def test_a_steerer_is_not_a_calibration(norm_out, tmp_path):
