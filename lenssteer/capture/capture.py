@@ -20,6 +20,9 @@ from lenssteer.prompts import Columns, ContrastSet, Encoded, Tokens, batches, pa
 from lenssteer.site import Site
 
 BATCH_TOKENS = 8192
+HELD_VALUES = 1 << 22
+"""Values held before they are merged: merging [d_model, d_model] scatters after every batch would cost more than it
+saves memory."""
 
 
 class _Done(Exception):
@@ -145,16 +148,25 @@ def capture_moments(
     sites = sorted(sites)
     encoded = model.encode([*contrast.positive, *contrast.negative], template=template, system=system)
     totals: dict[str, Moments] = {}
+    held: list[tuple[Tensor, Tensor]] = []
     for rows, read in activations(model, encoded, sites, ReadAt.parse(at), batch_tokens=batch_tokens,
                                   progress=progress):
-        is_positive = rows < len(contrast.positive)
-        unit = read / read.norm(dim=-1, keepdim=True).clamp_min(1e-30)
-        for name, chosen in (("positive", is_positive), ("negative", ~is_positive)):
-            if chosen.any():
-                _accumulate(totals, name, Moments.of(read[:, chosen], scatter=scatter))
-                _accumulate(totals, name + "_unit", Moments.of(unit[:, chosen], scatter=False))
+        held.append((rows < len(contrast.positive), read))
+        if sum(part.numel() for _, part in held) >= HELD_VALUES:
+            _absorb(totals, held, scatter)
+    _absorb(totals, held, scatter)
     return ClassMoments(tuple(sites), **totals)
 
 
-def _accumulate(totals: dict[str, Moments], name: str, batch: Moments) -> None:
-    totals[name] = totals[name] + batch if name in totals else batch
+def _absorb(totals: dict[str, Moments], held: list[tuple[Tensor, Tensor]], scatter: bool) -> None:
+    """Merge what is held into the totals, and hold nothing."""
+    if not held:
+        return
+    is_positive, read = torch.cat([mark for mark, _ in held]), torch.cat([part for _, part in held], 1)
+    held.clear()
+    unit = read / read.norm(dim=-1, keepdim=True).clamp_min(1e-30)
+    for name, chosen in (("positive", is_positive), ("negative", ~is_positive)):
+        if chosen.any():
+            for key, batch in ((name, Moments.of(read[:, chosen], scatter=scatter)),
+                               (name + "_unit", Moments.of(unit[:, chosen], scatter=False))):
+                totals[key] = totals[key] + batch if key in totals else batch
