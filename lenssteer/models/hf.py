@@ -5,7 +5,6 @@ tensor for its skip connection. An edit there is therefore written in place, wit
 """
 
 import inspect
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,12 +17,13 @@ from lenssteer.site import STREAMS, Site, Stream
 
 BLOCK_LISTS = ("model.layers", "transformer.h", "gpt_neox.layers", "model.language_model.layers",
                "model.decoder.layers")
-MODULES: dict[Stream, tuple[tuple[str, ...], ...]] = {
-    "ln1_out": (("input_layernorm", "ln_1"),),
-    "attn_out": (("self_attn", "attn", "attention"),),
-    "ln2_out": (("post_attention_layernorm", "ln_2"),),
-    "mlp_out": (("mlp",),),
+MODULES: dict[Stream, tuple[str, ...]] = {
+    "ln1_out": ("input_layernorm", "ln_1"),
+    "attn_out": ("self_attn", "attn", "attention"),
+    "ln2_out": ("post_attention_layernorm", "ln_2"),
+    "mlp_out": ("mlp",),
 }
+"""Where a block keeps a stream: the first of these modules that it has."""
 SANDWICH: dict[Stream, str] = {
     "attn_out": "post_attention_layernorm", "ln2_out": "pre_feedforward_layernorm",
     "mlp_out": "post_feedforward_layernorm",
@@ -50,7 +50,7 @@ def _module(block: nn.Module, stream: Stream) -> nn.Module | None:
     sandwich = "pre_feedforward_layernorm" in children
     if sandwich and stream in SANDWICH:
         return children.get(SANDWICH[stream])
-    return next((children[name] for name in MODULES[stream][0] if name in children), None)
+    return next((children[name] for name in MODULES[stream] if name in children), None)
 
 
 def _is_sequential(block: nn.Module) -> bool:
@@ -136,12 +136,7 @@ def hf_card(model: Any, name: str, backend: str) -> ModelCard:
     config = model.config.get_text_config()
     n_ctx = int(getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0) or 1 << 30)
     return ModelCard(name, type(model).__name__, backend, config.num_hidden_layers, config.hidden_size, n_ctx,
-                     fingerprint=fingerprint(dict(named_weights(model))))
-
-
-def named_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters under the names of their checkpoint; tied ones once."""
-    return model.named_parameters()
+                     fingerprint=fingerprint(dict(model.named_parameters())))
 
 
 class HfBackend:

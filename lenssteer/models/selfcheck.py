@@ -10,7 +10,7 @@ from lenssteer.errors import ModelError
 from lenssteer.models.lens import LensModel
 from lenssteer.prompts import Columns, Tokens, pad
 from lenssteer.prompts.tokens import Encoded
-from lenssteer.site import Site
+from lenssteer.site import Site, Stream
 
 PROBE_TOKENS = 6
 
@@ -30,6 +30,8 @@ def selfcheck(model: LensModel) -> list[Claim]:
         identity       edits that return their input unchanged leave the logits bit for bit
         <stream>       an edit at that stream of the middle layer changes the logits
         chain          resid_post of layer i is resid_pre of layer i + 1
+        sums           resid_pre + attn_out is resid_mid, and resid_mid + mlp_out is resid_post, at every layer
+                       (without a resid_mid: all three add up to resid_post); fails where a stream is misplaced
         padding        a left-padded row gives the logits of the row alone
         cache          the last column alone, after a cached prefix, gives the logits of the whole text
 
@@ -41,7 +43,8 @@ def selfcheck(model: LensModel) -> list[Claim]:
     middle = model.card.n_layers // 2
     claims = [_identity(model, tokens, base)]
     claims += [_writes(model, tokens, base, Site(middle, stream)) for stream in model.backend.streams]
-    claims += [_chain(model, tokens), _padding(model, tokens, base), _cache(model, tokens, base)]
+    claims += [_chain(model, tokens), _sums(model, tokens, base), _padding(model, tokens, base)]
+    claims += [_cache(model, tokens, base)]
     return claims
 
 
@@ -110,6 +113,22 @@ def _chain(model: LensModel, tokens: Tokens) -> Claim:
     read = _read(model, tokens, [site for pair in pairs for site in pair])
     worst = max(_largest(read[post].to("cpu") - read[pre].to("cpu")) for post, pre in pairs)
     return Claim("chain", worst == 0, f"largest difference {worst:.1e}")
+
+
+def _sums(model: LensModel, tokens: Tokens, base: Tensor) -> Claim:
+    parts: list[Stream] = ["resid_pre", "attn_out", "mlp_out", "resid_post"]
+    if not set(parts) <= set(model.backend.streams):
+        return Claim("sums", True, "not all of these streams")
+    middle: list[Stream] = ["resid_mid"] if "resid_mid" in model.backend.streams else []
+    worst = 0.0
+    for layer in range(model.card.n_layers):
+        sites = [Site(layer, stream) for stream in (*parts, *middle)]
+        read = _read(model, tokens, sites)
+        pre, attn, mlp, post, *mid = (read[site] for site in sites)
+        gaps = [pre + attn - mid[0], mid[0] + mlp - post] if mid else [pre + attn + mlp - post]
+        worst = max(worst, *(_largest(gap) / max(_largest(post), 1e-30) for gap in gaps))
+    tolerance = 1e-5 if base.dtype in (torch.float32, torch.float64) else 3e-2
+    return Claim("sums", worst <= tolerance, f"largest relative difference {worst:.1e}")
 
 
 def _padding(model: LensModel, tokens: Tokens, base: Tensor) -> Claim:

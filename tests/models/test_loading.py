@@ -67,7 +67,7 @@ def test_an_edit_means_the_same_on_every_backend_and_layout(folders, kind):
 def test_the_self_check_reports_every_claim(demo_models):
     for lens in demo_models.values():
         claims = selfcheck(lens)
-        assert [claim.name for claim in claims] == ["identity", *STREAMS, "chain", "padding", "cache"]
+        assert [claim.name for claim in claims] == ["identity", *STREAMS, "chain", "sums", "padding", "cache"]
         assert all(claim.holds for claim in claims)
 
 
@@ -93,6 +93,18 @@ def test_a_model_whose_hooks_do_nothing_is_refused(demo):
 
     with pytest.raises(ModelError, match=r"fails its self-check.*attn_out: largest logit change 0"):
         require(LensModel(Deaf(demo.backend), demo.tokenizer, demo.stop_ids))
+
+
+def test_a_layout_whose_streams_would_be_misplaced_is_refused(tmp_path):
+    """OLMo-2 has norms behind attention and MLP only; names alone would take its post-norm for the MLP's input norm."""
+    from transformers import Olmo2Config, Olmo2ForCausalLM
+
+    config = Olmo2Config(vocab_size=240, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+                         num_key_value_heads=2, intermediate_size=48, pad_token_id=0)
+    Olmo2ForCausalLM(config).save_pretrained(tmp_path)
+    load_model("demo", backend="hf", check=False).tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"fails its self-check.*sums"):
+        load_model(tmp_path, backend="hf")
 
 
 @pytest.mark.parametrize(("name", "options", "message"), [
