@@ -17,6 +17,7 @@ from lenssteer.cli.options import (
     emit,
     friendly,
     load,
+    require_writable,
 )
 
 
@@ -45,11 +46,12 @@ def calibrate(
     from lenssteer.prompts import ContrastSet
     from lenssteer.recipe import calibrate as learn
 
+    require_writable(output / "calibration.json")
     contrast = ContrastSet.from_files(positive, negative, column=column)
     if limit is not None:
         contrast = contrast.split({"calibration": limit}, seed=seed)["calibration"]
     lens = load(model, backend, device, dtype, template)
-    calibration = learn(lens, contrast, sites=sites, at=at, rule=rule, system=system,  # type: ignore[arg-type]
+    calibration = learn(lens, contrast, sites=sites, at=at, rule=rule, system=system,
                         progress="reading prompts")
     calibration.save(output)
     if as_json:

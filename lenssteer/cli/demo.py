@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lenssteer.cli.options import Backend, BackendOption, JsonOption, emit, friendly, load
+from lenssteer.cli.options import Backend, BackendOption, JsonOption, emit, friendly, load, require_writable
 
 NOTE = ("The demo world is made up: its harmful requests are harmful in name only, and every guide is three nonsense "
         "steps.")
@@ -28,6 +28,7 @@ def demo(
     from lenssteer.report import write_report
     from lenssteer.studies.demo import demo_study
 
+    require_writable(report)
     lens = load("demo", backend, "cpu", "float32", None)
     result = demo_study(lens, seed=seed, progress=sys.stderr.isatty())
     result |= {"title": "lenssteer demo", "command": f"lenssteer demo --backend {backend.value} --seed {seed}",

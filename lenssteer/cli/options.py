@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -78,6 +79,19 @@ class _Nothing:
 def emit(result: Any) -> None:
     """Print a result as JSON."""
     typer.echo(json.dumps(result, indent=2, ensure_ascii=False, default=str))
+
+
+def require_writable(path: Path) -> None:
+    """Refuse an output that could not be written, before anything is computed.
+
+    Raises:
+        FileError: when the nearest folder that exists is not a writable folder.
+    """
+    from lenssteer.errors import FileError
+
+    existing = next(parent for parent in path.absolute().parents if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise FileError(f"cannot write {path}: {existing} is not a writable folder.")
 
 
 def folder_kind(folder: Path) -> str:

@@ -143,6 +143,17 @@ def test_bad_prompt_files_are_refused(app, tmp_path, positive, negative, message
     assert not (tmp_path / "out").exists()
 
 
+def test_outputs_that_cannot_be_written_are_refused_before_the_model_loads(app, tmp_path, prompt_files, monkeypatch):
+    monkeypatch.setattr("lenssteer.models.load_model", lambda *a, **k: pytest.fail("the model was loaded"))
+    (tmp_path / "file").write_text("x")
+    for command in (["demo", "--report", str(tmp_path / "file" / "report.html")],
+                    ["calibrate", "demo", "--positive", str(prompt_files / "harmful.txt"), "--negative",
+                     str(prompt_files / "harmless.txt"), "-o", str(tmp_path / "file" / "c")]):
+        result = run.invoke(app, command)
+        assert result.exit_code == 1
+        assert "cannot write" in result.output
+
+
 def test_warnings_are_shown_in_one_line(app, tmp_path, prompt_files):
     harmless = (prompt_files / "harmless.txt").read_text()
     (tmp_path / "n.txt").write_text(harmless + harmless)
