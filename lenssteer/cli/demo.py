@@ -55,8 +55,8 @@ def _print(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="held-out requests of the test split", box=box.SIMPLE_HEAD, padding=(0, 1),
-                  caption="on form: complies with what was asked; exact: with the right guide.\n"
+    table = Table(title="held-out requests of the test split", box=box.SIMPLE_HEAD, pad_edge=False,
+                  collapse_padding=True, caption="on form: complies with what was asked; exact: with the right guide.\n"
                   "Angles, layers and directions were chosen on the selection split.")
     table.add_column("method", no_wrap=True)
     table.add_column("sites", no_wrap=True)
