@@ -5,6 +5,7 @@ tensor for its skip connection. An edit there is therefore written in place, wit
 """
 
 import inspect
+from functools import cache
 from typing import Any
 
 import torch
@@ -106,13 +107,19 @@ def write_in_place(tensor: Tensor, new: Tensor) -> None:
     tensor.copy_(new)
 
 
+@cache
+def _can_keep_logits(kind: type) -> bool:
+    """Whether a model class computes the logits of chosen columns only; looked up once, not at every token."""
+    return "logits_to_keep" in inspect.signature(kind.forward).parameters
+
+
 def hf_forward(
     model: Any, ids: Int[Tensor, "batch chunk"], mask: Bool[Tensor, "batch seen"], cache: Any, keep: Keep
 ) -> Float[Tensor, "batch kept vocab"]:
     """One pass with explicit mask and positions; only the last column's logits are computed when only they are kept."""
     positions = (mask.long().cumsum(-1) - 1).clamp_min(0)[:, -ids.shape[1] :]
     arguments: dict[str, Any] = {"past_key_values": cache, "use_cache": cache is not None}
-    if keep == "last" and "logits_to_keep" in inspect.signature(type(model).forward).parameters:
+    if keep == "last" and _can_keep_logits(type(model)):
         arguments["logits_to_keep"] = 1
     logits = model(input_ids=ids, attention_mask=mask.long(), position_ids=positions, **arguments).logits
     return logits[:, -1:] if keep == "last" else logits
