@@ -41,8 +41,10 @@ class Plane:
         basis: b1 and b2, [2, d_model].
         source: The site b1 was read at.
         sign_rule: How the sign of b2 was chosen.
+        kind: What the plane is; see `PLANES`.
     """
 
     basis: Float64[Tensor, "2 d_model"]
     source: Site
     sign_rule: str = SIGN_RULE
+    kind: str = "pca"

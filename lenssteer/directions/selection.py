@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from lenssteer.directions.candidates import Candidates
 from lenssteer.directions.direction import Direction, Plane
-from lenssteer.directions.mean_difference import Candidates
 from lenssteer.errors import DirectionError, ParameterError
 from lenssteer.maths import Moments, plane_of_candidates
 from lenssteer.site import Site
