@@ -1,7 +1,7 @@
 """The one edit: read a few coordinates of an activation, update them, write the change back.
 
     c  = read h + bias                              c: [rank]
-    u  = open(c) * (gain c + offset + r * radial)   r = |c|, or |h - proj h|
+    u  = open(c) * (gain c + offset + r * radial)   r = |c|, or |h - proj h|, over what is also written
     h' = h + u write
     norm "preserve": h' is rescaled to |h|;  norm "cap": h' is never longer than |h|
 
@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lenssteer.edits.stacking import padded, stacked
 from lenssteer.errors import ParameterError, ShapeError
 
 Norm = Literal["none", "preserve", "cap"]
@@ -41,8 +42,10 @@ class LowRankEdit:
         bias: Added to the coordinates when read; minus the coordinate of a centre.
         gate: Conditions on coordinates, in {-1, 0, +1}; None leaves every token open.
         threshold: What gated coordinates are compared with.
-        norm: Whether the edited activation keeps ("preserve") or may not exceed ("cap") its norm.
+        norm: Whether the edited activation keeps ("preserve") or may not exceed ("cap") its norm. What an update
+            would make zero, up to rounding, has no direction to be rescaled in: "preserve" leaves it as it is.
         radius: "plane" multiplies `radial` by |c|; "complement" by |h - c read|, for orthonormal `read` only.
+            Coordinates that are read and never written count in neither.
 
     Raises:
         ShapeError: when shapes, dtypes or devices disagree.
@@ -97,6 +100,11 @@ class LowRankEdit:
         """Whether the update depends on a radius."""
         return bool(self.radial.any())
 
+    @cached_property
+    def written(self) -> Float[Tensor, "*#rows rank"]:
+        """1 for coordinates that are written, 0 for those that only open gates."""
+        return (self.write != 0).any(-1).to(self.write)
+
     @property
     def rank(self) -> int:
         """Number of coordinates read and written."""
@@ -110,6 +118,23 @@ class LowRankEdit:
     def __call__(self, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """Apply the edit to `h`; the same as `apply_edit(self, h)`."""
         return apply_edit(self, h)
+
+    def scaled(self, strength: float | int | Float[Tensor, "*#rows"]) -> "LowRankEdit":
+        """The same edit with its update multiplied: 0 is the identity, 1 the edit itself.
+
+        A tensor [rows] scales each row by its own. A norm rule is applied after scaling.
+
+        Raises:
+            ParameterError: when the strength is not finite.
+            ShapeError: when it has another number of rows than the edit.
+        """
+        factor = torch.as_tensor(strength, dtype=self.gain.dtype, device=self.gain.device)
+        if factor.ndim > 1 or not torch.isfinite(factor).all():
+            raise ParameterError(f"strength must be one finite number, or one a row; got {strength}.")
+        if factor.ndim and self.rows not in (None, len(factor)):
+            raise ShapeError(f"strength has {len(factor)} rows, the edit {self.rows}; give one number a row.")
+        line = factor.unsqueeze(-1)
+        return replace(self, gain=self.gain * line.unsqueeze(-1), offset=self.offset * line, radial=self.radial * line)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "LowRankEdit":
         """The same edit with its arrays elsewhere."""
@@ -156,11 +181,11 @@ class LowRankEdit:
         rank = max(edit.rank for edit in edits)
         if any(edit.gate is not None for edit in edits):
             edits = [edit._with_gate() for edit in edits]
-        padded = [_padded(edit.tensors(), rank) for edit in edits]
+        filled = [padded(edit.tensors(), rank) for edit in edits]
         counts = [edit.rows or 1 for edit in edits]
-        arrays = {name: _stacked([arrays[name] for arrays in padded], counts, CORE_DIMS[name]) for name in padded[0]}
-        stacked = cls(**arrays, norm=edits[0].norm, radius=edits[0].radius)
-        return stacked if stacked.rows else stacked._with_rows(sum(counts))
+        arrays = {name: stacked([arrays[name] for arrays in filled], counts, CORE_DIMS[name]) for name in filled[0]}
+        whole = cls(**arrays, norm=edits[0].norm, radius=edits[0].radius)
+        return whole if whole.rows else whole._with_rows(sum(counts))
 
     def _with_gate(self) -> "LowRankEdit":
         if self.gate is not None:
@@ -169,23 +194,6 @@ class LowRankEdit:
 
     def _with_rows(self, rows: int) -> "LowRankEdit":
         return replace(self, offset=self.offset.expand(rows, -1))
-
-
-def _padded(arrays: dict[str, Tensor], rank: int) -> dict[str, Tensor]:
-    """Fill every rank axis up to `rank` with zeros."""
-    missing = rank - arrays["offset"].shape[-1]
-    pads = {"read": (0, 0, 0, missing), "write": (0, 0, 0, missing),
-            "gain": (0, missing, 0, missing), "gate": (0, missing, 0, missing)}
-    return {name: torch.nn.functional.pad(t, pads.get(name, (0, missing))) for name, t in arrays.items()}
-
-
-def _stacked(tensors: list[Tensor], counts: list[int], core_dims: int) -> Tensor:
-    first = tensors[0]
-    if first.ndim == core_dims and all(t is first or (t.shape == first.shape and torch.equal(t, first))
-                                       for t in tensors[1:]):
-        return first
-    rows = [t if t.ndim > core_dims else t.expand(n, *t.shape) for t, n in zip(tensors, counts, strict=True)]
-    return torch.cat(rows)
 
 
 def apply_edit(edit: LowRankEdit, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
@@ -221,13 +229,25 @@ def _update(edit: LowRankEdit, h: Tensor) -> Tensor:
     c = coordinates(edit, h)
     u = c @ edit.gain.mT + _spread(edit.offset, 1)
     if edit.is_radial:
-        outside = c if edit.radius == "plane" else h - c @ edit.read
-        u = u + outside.norm(dim=-1, keepdim=True) * _spread(edit.radial, 1)
+        u = u + _radius(edit, c, h) * _spread(edit.radial, 1)
     if edit.gate is None or edit.threshold is None:
         return u
     gate = _spread(edit.gate, 2)
     margin = gate * (c - _spread(edit.threshold, 1)).unsqueeze(-2)
     return torch.where(((margin > 0) | (gate == 0)).all(-1), u, torch.zeros_like(u))
+
+
+def _radius(edit: LowRankEdit, c: Tensor, h: Tensor) -> Tensor:
+    c = c * _spread(edit.written, 1)
+    if edit.radius == "plane":
+        return c.norm(dim=-1, keepdim=True)
+    rest = (h - c @ edit.read).norm(dim=-1, keepdim=True)
+    return torch.where(rest > _rounding(h), rest, 0)
+
+
+def _rounding(h: Tensor) -> Tensor:
+    """Lengths below this are what rounding leaves of an activation."""
+    return 16 * torch.finfo(h.dtype).eps * h.norm(dim=-1, keepdim=True)
 
 
 def _spread(parameter: Tensor, core_dims: int) -> Tensor:
@@ -242,7 +262,8 @@ def _with_norm_rule(delta: Tensor, h: Tensor, norm: Norm) -> Tensor:
     target = h.norm(dim=-1, keepdim=True)
     target = torch.minimum(length, target) if norm == "cap" else target
     scale = torch.where(length > 0, target / torch.where(length > 0, length, 1), 1)
-    return torch.where((delta != 0).any(-1, keepdim=True), edited * scale - h, delta)
+    rescaled = torch.where((delta != 0).any(-1, keepdim=True), edited * scale - h, delta)
+    return torch.where(length > _rounding(h), rescaled, 0) if norm == "preserve" else rescaled
 
 
 def _check(edit: LowRankEdit, h: Tensor) -> None:

@@ -1,9 +1,12 @@
 """What every constructor of an edit checks and prepares: unit directions, orthonormal planes, angles."""
 
+from typing import get_args
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lenssteer.edits.edit import Norm
 from lenssteer.errors import ParameterError, ShapeError
 
 ORTHONORMAL_TOLERANCE = 1e-4
@@ -60,3 +63,15 @@ def amount(value: float | int | Float[Tensor, "*#rows"], name: str, like: Tensor
     if number.ndim > 1 or not torch.isfinite(number).all():
         raise ParameterError(f"{name} must be one finite number, or one a row; got {value}.")
     return number
+
+
+def norm_rule(name: str) -> Norm:
+    """The norm rule of that name.
+
+    Raises:
+        ParameterError: when there is none.
+    """
+    for rule in get_args(Norm):
+        if rule == name:
+            return rule
+    raise ParameterError(f"unknown norm rule {name!r}; expected one of {', '.join(get_args(Norm))}.")

@@ -176,11 +176,19 @@ def test_zero_activations_stay_finite():
         assert torch.equal(edit(zero), zero)
 
 
-def test_norm_options_on_a_zero_result_stay_finite():
-    v = torch.tensor([1.0, 0.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_norm_options_on_what_vanishes_up_to_rounding(dtype):
+    """It has no direction to be rescaled in: kept under "preserve", gone under "cap", never NaN."""
+    v = torch.randn(50, 300, generator=torch.Generator().manual_seed(0), dtype=dtype)
     ablation = edits.ablate(v)
-    capped = LowRankEdit(**ablation.tensors(), norm="preserve")
-    assert torch.equal(capped(v), torch.zeros(2)), "a vector that vanishes has no direction to restore"
+    kept = LowRankEdit(**ablation.tensors(), norm="preserve")
+    gone = LowRankEdit(**ablation.tensors(), norm="cap")
+    assert torch.equal(kept(v), v)
+    assert (gone(v).norm(dim=-1) < 1e-5 * v.norm(dim=-1)).all()
+    assert torch.equal(kept(v * 0), v * 0)
+    beside = v + 1e-4 * v.roll(1, -1)
+    torch.testing.assert_close(kept(beside).norm(dim=-1), beside.norm(dim=-1))
+    assert (kept(beside) * v).sum(-1).abs().max() < 1e-2 * (v * v).sum(-1).max(), "close to vanishing is still edited"
 
 
 def test_cost_is_linear_in_the_width():
@@ -249,3 +257,55 @@ def test_activations_of_another_width_or_batch_are_refused():
         LowRankEdit.stack([])
     with pytest.raises(ShapeError, match="d_model"):
         LowRankEdit.stack([random_edit(1, 4, 0), random_edit(1, 5, 0)])
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), gated=st.booleans())
+def test_coordinates_that_are_never_written_count_in_no_radius(seed, gated):
+    edit = random_edit(3, 6, seed, gated=gated)
+    edit = LowRankEdit(**(edit.tensors() | {"write": edit.write * torch.tensor([[1.0], [0.0], [1.0]])}))
+    h = torch.randn(3, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed + 1))
+    expected = np.stack([oracle.low_rank(row, arrays(edit)) for row in h.numpy()])
+    np.testing.assert_allclose(edit(h).numpy(), expected, rtol=1e-12, atol=1e-12 * (1 + np.abs(expected).max()))
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), gated=st.booleans(), strength=st.floats(-5, 5))
+def test_scaling_multiplies_the_update(seed, gated, strength):
+    edit = random_edit(2, 6, seed, gated=gated)
+    h = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed + 1))
+    moved = (strength * (edit(h) - h)).numpy()
+    np.testing.assert_allclose((edit.scaled(strength)(h) - h).numpy(), moved, atol=1e-11 * (1 + np.abs(moved).max()))
+
+
+@pytest.mark.parametrize("norm", ["none", "preserve", "cap"])
+def test_strength_zero_is_the_identity_and_one_the_edit(norm):
+    edit = random_edit(2, 6, 0, gated=True, norm=norm)
+    h = torch.randn(4, 6, dtype=torch.float64)
+    assert torch.equal(edit.scaled(0)(h), h)
+    assert torch.equal(edit.scaled(1.0)(h), edit(h))
+
+
+@pytest.mark.parametrize("rows", [None, 3])
+def test_strength_may_differ_by_row(rows):
+    edit = random_edit(2, 6, 0, gated=True, rows=rows)
+    h = torch.randn(3, 2, 6, dtype=torch.float64)
+    strength = torch.tensor([0.0, 1.0, -2.5], dtype=torch.float64)
+    torch.testing.assert_close(edit.scaled(strength)(h), h + strength.reshape(3, 1, 1) * (edit(h) - h))
+
+
+def test_the_norm_rule_comes_after_scaling():
+    edit = random_edit(2, 6, 0, norm="preserve")
+    h = torch.randn(4, 6, dtype=torch.float64)
+    bare = LowRankEdit(**edit.tensors())
+    halved = h + 0.5 * (bare(h) - h)
+    rescaled = halved * (h.norm(dim=-1) / halved.norm(dim=-1)).unsqueeze(-1)
+    torch.testing.assert_close(edit.scaled(0.5)(h), rescaled)
+
+
+def test_strengths_that_are_not_numbers_are_refused():
+    for strength in (float("nan"), torch.tensor([1.0, float("inf")]), torch.zeros(2, 2)):
+        with pytest.raises(ParameterError, match="strength must be"):
+            random_edit(1, 4, 0).scaled(strength)
+    with pytest.raises(ShapeError, match="strength has 2 rows, the edit 3"):
+        random_edit(1, 4, 0, rows=3).scaled(torch.ones(2))
