@@ -23,9 +23,11 @@ STREAMS: tuple[Stream, ...] = get_args(Stream)
 SITE_SETS: dict[str, tuple[Stream, ...]] = {
     "norm_out": ("ln1_out", "ln2_out"),
     "writes": ("attn_out", "mlp_out"),
+    "every_write": ("resid_pre", "attn_out", "mlp_out"),
     **{stream: (stream,) for stream in STREAMS},
 }
-"""Names a user may give for many sites at once; `norm_out` is where the rotation papers act."""
+"""Names a user may give for many sites at once; `norm_out` is where the rotation papers act, `every_write`
+where directional ablation does."""
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lenssteer.capture.encoding import encode_contrast
 from lenssteer.capture.positions import ReadAt
 from lenssteer.errors import ParameterError, SteeringError
 from lenssteer.maths import Moments
 from lenssteer.models import LensModel
 from lenssteer.progress import track
-from lenssteer.prompts import Columns, ContrastSet, Encoded, Tokens, batches, pad
+from lenssteer.prompts import AnswerContrast, Columns, ContrastSet, Encoded, Tokens, batches, pad
 from lenssteer.site import Site
 
 BATCH_TOKENS = 8192
@@ -77,26 +78,28 @@ def activations(
         raise ParameterError("no sites to capture; name at least one.")
     for group in track(batches(encoded, tokens=batch_tokens, rows=batch_size), progress):
         tokens = pad([encoded[i] for i in group], pad_id=model.pad_id, rows=group)
-        read = _one_pass(model, tokens, sites, at.weights(tokens))
-        if not torch.isfinite(read).all():
-            broken = sites[int((~torch.isfinite(read)).flatten(1).any(1).nonzero()[0])]
-            raise SteeringError(f"activations at {broken} are not finite; load the model in float32 or bfloat16.")
-        yield tokens.rows, read
+        yield tokens.rows, one_pass(model, tokens, sites, at.weights(tokens).unsqueeze(1))[:, :, 0]
 
 
-def _one_pass(
-    model: LensModel, tokens: Tokens, sites: Sequence[Site], weights: Float[Tensor, "batch pos"]
-) -> Float[Tensor, "sites batch d_model"]:
+def one_pass(
+    model: LensModel, tokens: Tokens, sites: Sequence[Site], weights: Float[Tensor, "batch picks pos"]
+) -> Float[Tensor, "sites batch picks d_model"]:
+    """Weighted means over columns, some of them a prompt, at every site; the pass ends at the last one.
+
+    Raises:
+        SteeringError: when an activation is not finite, or the pass misses a site.
+    """
     read: dict[Site, Tensor] = {}
-    column, rows = weights.argmax(-1).to(model.device), torch.arange(len(weights), device=model.device)
+    column, rows = weights.argmax(-1).to(model.device), torch.arange(len(weights), device=model.device)[:, None]
     single = bool((weights.max(-1).values == 1).all())
-    placed = weights.to(model.device).unsqueeze(1)
+    placed = weights.to(model.device)
+    used = (placed > 0).any(1).unsqueeze(-1)
 
     def reader(site: Site) -> Callable[[Tensor, Columns | None], None]:
         def read_site(h: Tensor, _columns: Columns | None) -> None:
             # Padding may hold anything, and 0 * nan is nan: a mean must not touch it.
             read[site] = (h[rows, column] if single
-                          else torch.bmm(placed, torch.where(placed.mT > 0, h.float(), 0.0))[:, 0]).float()
+                          else torch.bmm(placed, torch.where(used, h.float(), 0.0))).float()
             if len(read) == len(sites):
                 raise _Done
 
@@ -113,12 +116,16 @@ def _one_pass(
     missing = [str(site) for site in sites if site not in read]
     if missing:
         raise SteeringError(f"the pass never reached {', '.join(missing)}; the model does not run these hooks.")
-    return torch.stack([read[site].to("cpu", non_blocking=False) for site in sites])
+    found = torch.stack([read[site].to("cpu", non_blocking=False) for site in sites])
+    if not torch.isfinite(found).all():
+        broken = sites[int((~torch.isfinite(found)).flatten(1).any(1).nonzero()[0])]
+        raise SteeringError(f"activations at {broken} are not finite; load the model in float32 or bfloat16.")
+    return found
 
 
 def capture_moments(
     model: LensModel,
-    contrast: ContrastSet,
+    contrast: ContrastSet | AnswerContrast,
     sites: Sequence[Site],
     at: ReadAt | str = "last",
     *,
@@ -146,10 +153,11 @@ def capture_moments(
         SteeringError: when an activation is not finite.
     """
     sites = sorted(sites)
-    encoded = model.encode([*contrast.positive, *contrast.negative], template=template, system=system)
+    at = ReadAt.parse(at)
+    encoded = encode_contrast(model, contrast, template=template, system=system, at=at)
     totals: dict[str, Moments] = {}
     held: list[tuple[Tensor, Tensor]] = []
-    for rows, read in activations(model, encoded, sites, ReadAt.parse(at), batch_tokens=batch_tokens,
+    for rows, read in activations(model, encoded, sites, at, batch_tokens=batch_tokens,
                                   progress=progress):
         held.append((rows < len(contrast.positive), read))
         if sum(part.numel() for _, part in held) >= HELD_VALUES:

@@ -24,6 +24,7 @@ class ReadAt:
         last                 the last prompt token (offset -1)
         last_instruction     the last token of the user's instruction
         offset(-k)           k-th prompt token from its end; the template's tokens are the last few
+        answer(-k)           k-th answer token from its end, such as the letter of "(A)" at -2
         mean(span)           mean over "prompt", "instruction", "after_instruction" or "answer"
 
     >>> str(ReadAt.offset(-2)), str(ReadAt.mean("answer")), ReadAt.parse("last").index
@@ -33,6 +34,7 @@ class ReadAt:
     index: int = -1
     span: Span | None = None
     from_instruction: bool = False
+    from_answer: bool = False
 
     def __post_init__(self) -> None:
         if self.index >= 0:
@@ -45,6 +47,8 @@ class ReadAt:
             return f"mean({self.span})"
         if self.from_instruction:
             return "last_instruction"
+        if self.from_answer:
+            return f"answer({self.index})"
         return "last" if self.index == -1 else f"offset({self.index})"
 
     @classmethod
@@ -63,6 +67,11 @@ class ReadAt:
         return cls(index)
 
     @classmethod
+    def answer(cls, index: int) -> "ReadAt":
+        """The answer token at a negative index."""
+        return cls(index, from_answer=True)
+
+    @classmethod
     def mean(cls, span: Span) -> "ReadAt":
         """The mean over a span."""
         return cls(span=span)
@@ -79,12 +88,12 @@ class ReadAt:
         if text in ("last", "last_instruction"):
             return cls(from_instruction=text == "last_instruction")
         name, _, argument = text.rstrip(")").partition("(")
-        if name == "offset" and argument.lstrip("-").isdecimal():
-            return cls(int(argument))
+        if name in ("offset", "answer") and argument.lstrip("-").isdecimal():
+            return cls(int(argument), from_answer=name == "answer")
         if name == "mean" and argument in get_args(Span):
             return cls(span=argument)  # type: ignore[arg-type]  # checked in this line
-        raise ParameterError(f"unknown position {text!r}; expected last, last_instruction, offset(-2) or "
-                             "mean(prompt | instruction | after_instruction | answer).")
+        raise ParameterError(f"unknown position {text!r}; expected last, last_instruction, offset(-2), "
+                             "answer(-2) or mean(prompt | instruction | after_instruction | answer).")
 
     def weights(self, tokens: Tokens) -> Float[Tensor, "batch pos"]:
         """What each column counts for; every row sums to one.
@@ -103,6 +112,9 @@ class ReadAt:
         column = torch.arange(tokens.ids.shape[1]).unsqueeze(0)
         start, end = tokens.instruction[:, :1], tokens.instruction[:, 1:]
         prompt_end = tokens.prompt_end.unsqueeze(-1)
+        if self.from_answer:
+            last = tokens.ids.shape[1] + self.index
+            return (column == last) & (column >= prompt_end)
         if self.span is None:
             return column == (end if self.from_instruction else prompt_end) + self.index
         return {

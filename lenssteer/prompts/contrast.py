@@ -4,13 +4,14 @@ import hashlib
 import json
 import random
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import commonprefix
 from pathlib import Path
 
 from lenssteer.errors import ParameterError, PromptError
 from lenssteer.prompts.files import read_prompts
+from lenssteer.prompts.seen import prompt_hash
 
 WRAPPER_WORDS = 3
 
@@ -69,6 +70,18 @@ class ContrastSet:
         """
         name = f"{Path(positive).stem} / {Path(negative).stem}"
         return cls(tuple(read_prompts(positive, column=column)), tuple(read_prompts(negative, column=column)), name)
+
+    def without(self, seen: Collection[str]) -> "ContrastSet":
+        """The prompts whose hash is not among `seen`.
+
+        Raises:
+            PromptError: when a class has no other prompts.
+        """
+        known = set(seen)
+        kept = [tuple(p for p in prompts if prompt_hash(p) not in known) for prompts in (self.positive, self.negative)]
+        if not all(kept):
+            raise PromptError("every prompt of a class was used before; give prompts that were not calibrated on.")
+        return ContrastSet(kept[0], kept[1], self.name)
 
     def split(self, sizes: Mapping[str, int], *, seed: int = 0) -> dict[str, "ContrastSet"]:
         """Disjoint parts with so many prompts of each class, drawn by seed.

@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lenssteer.edits import LowRankEdit
 from lenssteer.errors import FileError, LenssteerError, MismatchError
-from lenssteer.site import Site
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
+"""Format 2 added gates, schedules and shared changes, which a reader of format 1 would leave out without a word."""
 TENSORS = "tensors.safetensors"
 
 
@@ -55,31 +55,10 @@ def read_artefact(folder: Path | str, kind: str) -> tuple[dict[str, Any], dict[s
         raise FileError(f"{folder} is damaged: {error}") from error
     if not isinstance(meta, dict) or meta.get("kind") != kind:
         raise FileError(f"{folder}/{kind}.json does not describe a {kind}.")
-    if meta.get("format") != FORMAT:
-        raise MismatchError(f"{folder} has format version {meta.get('format')}, this lenssteer reads {FORMAT}; "
+    if meta.get("format") not in READABLE:
+        raise MismatchError(f"{folder} has format version {meta.get('format')}, this lenssteer reads 1 and 2; "
                             "use the version that wrote it, or calibrate again.")
     return meta, tensors
-
-
-def pack_edits(edits: Mapping[Site, LowRankEdit]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Edits as JSON and tensors; arrays shared by sites are stored once."""
-    tensors: dict[str, Tensor] = {}
-    names: dict[int, str] = {}
-    sites: dict[str, Any] = {}
-    for site in sorted(edits):
-        arrays: dict[str, str] = {}
-        for part, tensor in edits[site].tensors().items():
-            arrays[part] = names.setdefault(id(tensor), f"{site}/{part}")
-            tensors.setdefault(arrays[part], tensor.clone())
-        sites[str(site)] = {"arrays": arrays, "norm": edits[site].norm, "radius": edits[site].radius}
-    return sites, tensors
-
-
-def unpack_edits(sites: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[Site, LowRankEdit]:
-    """What `pack_edits` packed."""
-    return {Site.parse(name): LowRankEdit(**{part: tensors[key] for part, key in entry["arrays"].items()},
-                                          norm=entry["norm"], radius=entry["radius"])
-            for name, entry in sites.items()}
 
 
 @contextmanager

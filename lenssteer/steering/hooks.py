@@ -4,18 +4,18 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from lenssteer.edits import LowRankEdit, apply_edit
 from lenssteer.errors import SteeringError
 from lenssteer.prompts import Columns, Tokens
+from lenssteer.steering.chooser import Chooser
+from lenssteer.steering.protocol import Edit
 from lenssteer.steering.receipts import Meter
-from lenssteer.steering.where import Where
 
 
 def hook_function(
-    edit: LowRankEdit,
+    edit: Edit,
 ) -> Callable[..., Float[Tensor, "batch pos d_model"]]:
     """The edit as a TransformerLens hook, for `model.run_with_hooks` and friends.
 
@@ -28,47 +28,23 @@ def hook_function(
     """
 
     def steer(activation: Float[Tensor, "batch pos d_model"], hook: Any = None) -> Float[Tensor, "batch pos d_model"]:
-        return apply_edit(edit, activation)
+        return edit(activation)
 
     return steer
 
 
-class Chooser:
-    """Evaluates `where` once a pass and shares the answer among the sites of a steerer."""
-
-    def __init__(self, where: Where) -> None:
-        self.where = where
-        self._columns: Columns | None = None
-        self._chosen: Bool[Tensor, "batch chunk"] = torch.zeros(0, 0, dtype=torch.bool)
-        self.seen = self.selected = 0
-        self._placed: Bool[Tensor, "batch chunk 1"] | None = None
-
-    def look(self, columns: Columns) -> None:
-        """Take note of the pass under way."""
-        if columns is self._columns:
-            return
-        self._columns, self._placed = columns, None
-        self._chosen = self.where.select(columns)
-        self.seen, self.selected = int(columns.real.sum()), int(self._chosen.sum())
-
-    def mask(self, device: torch.device) -> Bool[Tensor, "batch chunk 1"] | None:
-        """The chosen tokens, where the activations are; None when every column is chosen."""
-        if self.selected == self._chosen.numel():
-            return None
-        if self._placed is None or self._placed.device != device:
-            self._placed = self._chosen.to(device).unsqueeze(-1)
-        return self._placed
-
-
 class SiteEditor:
-    """One edit at one site: places its arrays, gives every row its own, applies it to the chosen tokens, counts."""
+    """One edit at one site: places its arrays, gives every row its own, applies it to the chosen tokens, counts.
 
-    def __init__(self, edit: LowRankEdit, chooser: Chooser, meter: Meter) -> None:
+    With `shared`, every chosen token of a prompt gets the change of the row's last prompt token.
+    """
+
+    def __init__(self, edit: Edit, chooser: Chooser, meter: Meter, shared: bool = False) -> None:
         self.edit = edit
         self.chooser = chooser
         self.meter = meter
-        self._placed: LowRankEdit | None = None
-        self._tokens: Tokens | None = None
+        self.shared = shared
+        self._placed: tuple[torch.device, torch.dtype, Tokens | None, Edit, Tensor | None] | None = None
         self._rows_used: set[int] = set()
 
     def __call__(self, h: Float[Tensor, "batch chunk d_model"],
@@ -79,24 +55,23 @@ class SiteEditor:
         if not self.chooser.selected:
             self.meter.add(self.chooser.seen, 0, h, h)
             return None
-        new = apply_edit(self._for(h, columns), h)
-        mask = self.chooser.mask(h.device)
-        new = new if mask is None else torch.where(mask, new, h)
-        self.meter.add(self.chooser.seen, self.chooser.selected, h, new)
+        edit, direction = self._for(h, columns)
+        new = self.chooser.admit(h, _by_last_prompt(edit, h, columns) if self.shared else edit(h))
+        self.meter.add(self.chooser.seen, self.chooser.selected, h, new, direction)
         return new
 
-    def _for(self, h: Tensor, columns: Columns | None) -> LowRankEdit:
-        """The edit on the device of `h`, row i of it for row i of the batch; kept until either changes."""
+    def _for(self, h: Tensor, columns: Columns | None) -> tuple[Edit, Tensor | None]:
+        """The edit and its direction on the device of `h`, row i for row i of the batch; kept until either changes."""
         tokens = columns.tokens if columns is not None and self.edit.rows else None
         dtype = torch.float64 if h.dtype == torch.float64 else torch.float32
-        placed = self._placed
-        if placed is None or tokens is not self._tokens or placed.read.device != h.device or placed.read.dtype != dtype:
+        if self._placed is None or self._placed[0] != h.device or self._placed[1] != dtype \
+                or self._placed[2] is not tokens:
             placed = self.edit.to(h.device, dtype)
             if tokens is not None:
                 placed = placed.take(tokens.rows)
                 self._rows_used.update(tokens.rows.tolist())
-            self._placed, self._tokens = placed, tokens
-        return placed
+            self._placed = (h.device, dtype, tokens, placed, _direction(placed))
+        return self._placed[3], self._placed[4]
 
     def require_all_rows(self) -> None:
         """Refuse a run in which some rows of a stacked edit never met a prompt.
@@ -110,11 +85,31 @@ class SiteEditor:
 
     def _unattended(self, h: Tensor) -> Tensor:
         """Somebody runs the underlying model directly, so columns and padding are not known."""
-        if self.chooser.where.kind != "all" or self.edit.rows:
+        if self.chooser.needs_columns or self.edit.rows:
             raise SteeringError("the underlying model was run directly, where lenssteer cannot see which tokens are "
                                 f"which, but the steerer needs that (where={str(self.chooser.where)!r}, "
-                                f"rows={self.edit.rows}); use lenssteer's generate() or logits().")
-        new = apply_edit(self._for(h, None), h)
+                                f"rows={self.edit.rows}, gate or schedule); use lenssteer's generate() or logits().")
+        edit, direction = self._for(h, None)
+        new = edit(h)
         tokens = h[..., 0].numel()
-        self.meter.add(tokens, tokens, h, new)
+        self.meter.add(tokens, tokens, h, new, direction)
         return new
+
+
+def _by_last_prompt(edit: Edit, h: Tensor, columns: Columns) -> Tensor:
+    """`h`, every token of it moved by the change that the edit makes to the last prompt token of its row."""
+    column = columns.tokens.prompt_end - 1 - columns.start
+    if (column >= h.shape[1]).any():
+        raise SteeringError("the change of the last prompt token is wanted, but the prompt came in pieces.")
+    last = h[torch.arange(len(h), device=h.device), column.to(h.device)].unsqueeze(1)
+    return h + (edit(last) - last)
+
+
+def _direction(edit: Edit) -> Float[Tensor, "#batch one d_model"] | None:
+    """Unit vector of the first line an edit writes, [1 or batch, 1, d_model]; None where it writes nothing."""
+    write = getattr(edit, "write", None)
+    if write is None or not write.any():
+        return None
+    line = write[..., :1, :]
+    length = line.norm(dim=-1, keepdim=True)
+    return (line / torch.where(length > 0, length, 1)).reshape(-1, 1, line.shape[-1])

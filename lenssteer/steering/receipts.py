@@ -1,5 +1,6 @@
 """Receipts: what an edit did, token by token, added up per site."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -23,6 +24,9 @@ class SiteReceipt:
         mean_degrees: Mean angle between h and h' over edited tokens.
         norm_ratio: Mean |h'| / |h| over edited tokens.
         non_finite: Edited tokens with a value that is not finite.
+        direction_degrees_before: Mean angle of h to the first line the edit writes, over edited tokens; None where it
+            writes nothing.
+        direction_degrees_after: The same of h'.
     """
 
     passes: int
@@ -33,11 +37,35 @@ class SiteReceipt:
     mean_degrees: float
     norm_ratio: float
     non_finite: int
+    direction_degrees_before: float | None = None
+    direction_degrees_after: float | None = None
 
     @property
     def skipped(self) -> int:
         """Real tokens left as they were."""
         return self.seen - self.edited
+
+    @property
+    def share(self) -> float:
+        """Share of real tokens that were edited."""
+        return self.edited / self.seen if self.seen else 0.0
+
+
+@dataclass(frozen=True)
+class ConditionReceipt:
+    """How one condition of a gate was decided.
+
+    Args:
+        condition: What was asked.
+        unit: "rows", each decided once, or "tokens".
+        opened: How many met it.
+        closed: How many did not.
+    """
+
+    condition: str
+    unit: str
+    opened: int
+    closed: int
 
 
 class Meter:
@@ -48,26 +76,32 @@ class Meter:
         self._sums: Tensor | None = None
 
     def add(self, seen: int, selected: int, before: Float[Tensor, "batch chunk d_model"],
-            after: Float[Tensor, "batch chunk d_model"]) -> None:
-        """Count one pass; tokens that were not chosen are equal before and after, and add nothing."""
+            after: Float[Tensor, "batch chunk d_model"],
+            direction: Float[Tensor, "#batch 1 d_model"] | None = None) -> None:
+        """Count one pass; tokens that were not chosen are equal before and after, and add nothing.
+
+        `direction` is a unit vector for all rows or one a row; a zero one counts no angles.
+        """
         self.passes += 1
         self.seen += seen
         self.selected += selected
         if selected:
-            sums = _measure(before, after)
+            sums = _measure(before, after, direction)
             self._sums = sums if self._sums is None else self._sums + sums
 
     def read(self) -> SiteReceipt:
         """The receipt so far."""
-        sums = [0.0] * 5 if self._sums is None else self._sums.tolist()
-        edited = int(sums[0])
+        sums = [0.0] * 8 if self._sums is None else self._sums.tolist()
+        edited, directed = int(sums[0]), sums[5]
         displacement, degrees, ratio = (value / edited if edited else 0.0 for value in sums[1:4])
+        start, end = (value / directed if directed else None for value in sums[6:])
         return SiteReceipt(self.passes, self.seen, self.selected, edited, displacement, degrees,
-                           ratio if edited else 1.0, int(sums[4]))
+                           ratio if edited else 1.0, int(sums[4]), start, end)
 
 
-def _measure(before: Tensor, after: Tensor) -> Float[Tensor, " 5"]:
-    """Edited tokens, and over them the sums of displacement, angle and norm ratio, and how many are not finite."""
+def _measure(before: Tensor, after: Tensor, direction: Tensor | None) -> Float[Tensor, " 8"]:
+    """Edited tokens, and over them the sums of displacement, angle and norm ratio, and how many are not finite; tokens
+    of rows with a direction, and over them the sums of angles to it before and after."""
     h, new = before.float(), after.float()
     moved = (new - h).norm(dim=-1)
     length, new_length = h.norm(dim=-1), new.norm(dim=-1)
@@ -79,9 +113,21 @@ def _measure(before: Tensor, after: Tensor) -> Float[Tensor, " 5"]:
     chord = (h / length.clamp_min(1e-30).unsqueeze(-1) - new / new_length.clamp_min(1e-30).unsqueeze(-1)).norm(dim=-1)
     angle = torch.rad2deg(torch.where(cosine > 0.9, 2 * torch.asin((chord / 2).clamp(max=1)),
                                       torch.acos(cosine.clamp(-1, 1))))
-    values = torch.stack([edited.to(h), moved, angle, new_length / length.clamp_min(1e-30), (~finite).to(h)])
-    weight = torch.stack([edited, counted, counted, counted, edited])
+    none = torch.zeros_like(moved)
+    directed, start, end = none, none, none
+    if direction is not None:
+        towards = direction.float()
+        directed = towards.any(-1).to(h).expand_as(moved)
+        start, end = (directed * _degrees_to(towards, x, size) for x, size in ((h, length), (new, new_length)))
+    values = torch.stack([edited.to(h), moved, angle, new_length / length.clamp_min(1e-30), (~finite).to(h),
+                          directed, start, end])
+    weight = torch.stack([edited, counted, counted, counted, edited, counted, counted, counted])
     return torch.where(weight, values, torch.zeros_like(values)).to(torch.float64).sum((-2, -1))
+
+
+def _degrees_to(unit: Tensor, h: Tensor, length: Tensor) -> Tensor:
+    cosine = (h @ unit.mT).squeeze(-1) / length.clamp_min(1e-30)
+    return torch.rad2deg(torch.acos(cosine.clamp(-1, 1)))
 
 
 @dataclass
@@ -93,6 +139,7 @@ class Receipt:
 
     where: str
     meters: dict[Site, Meter] = field(default_factory=dict)
+    gate: list[Callable[[], ConditionReceipt]] = field(default_factory=list)
 
     @property
     def sites(self) -> dict[Site, SiteReceipt]:
@@ -104,9 +151,16 @@ class Receipt:
         """Token edits, over all sites."""
         return sum(site.edited for site in self.sites.values())
 
+    @property
+    def conditions(self) -> list[ConditionReceipt]:
+        """How every condition of the gate was decided."""
+        return [read() for read in self.gate]
+
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
-        return {"where": self.where, "sites": {str(site): asdict(r) for site, r in self.sites.items()}}
+        """For JSON; conditions only where there is a gate."""
+        sites = {str(site): asdict(r) for site, r in self.sites.items()}
+        gate = {"conditions": [asdict(condition) for condition in self.conditions]} if self.gate else {}
+        return {"where": self.where, "sites": sites, **gate}
 
     def require_fired(self) -> None:
         """Refuse a run in which an edit was never offered a token, or made activations that are not finite.

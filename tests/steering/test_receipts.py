@@ -81,3 +81,59 @@ def test_a_gate_that_stays_closed_is_no_error():
     receipt.require_fired()
     assert receipt.edited == 0
     assert receipt.as_dict()["sites"]["resid_post.0"]["selected"] == 5
+
+
+def angles(vectors, line):
+    return np.degrees(np.arccos(vectors @ line / np.linalg.norm(vectors, axis=1) / np.linalg.norm(line)))
+
+
+def test_angles_to_the_direction_equal_numpy():
+    """Over edited tokens only; a row's own direction, and rows that write nothing count no angle."""
+    before, after = torch.randn(3, 4, 8), torch.randn(3, 4, 8)
+    after[0, 1] = before[0, 1]
+    lines = torch.randn(3, 1, 8)
+    lines[2] = 0
+    unit = lines / lines.norm(dim=-1, keepdim=True).clamp_min(1e-9)
+    meter = Meter()
+    meter.add(12, 12, before, after, unit)
+    receipt = meter.read()
+    for got, tensor in ((receipt.direction_degrees_before, before), (receipt.direction_degrees_after, after)):
+        h = tensor.double().numpy()
+        expected = [*angles(np.delete(h[0], 1, 0), lines[0, 0].numpy()), *angles(h[1], lines[1, 0].numpy())]
+        assert got == pytest.approx(np.mean(expected), rel=1e-4)
+    assert receipt.edited == 11
+
+
+def test_no_direction_means_no_angle():
+    h = torch.randn(1, 2, 4)
+    for direction in (None, torch.zeros(1, 1, 4)):
+        meter = Meter()
+        meter.add(2, 2, h, 2 * h, direction)
+        assert meter.read().direction_degrees_before is meter.read().direction_degrees_after is None
+    assert measured(h, 2 * h).share == 1.0
+    assert Meter().read().share == 0.0
+
+
+def test_a_steerer_measures_angles_to_what_it_writes(demo):
+    from lenssteer import edits
+    from lenssteer.prompts import pad
+    from lenssteer.steering import Steerer
+
+    r = torch.randn(demo.card.d_model)
+    tokens = pad(demo.encode(["repeat : cake kite", "kite"]), pad_id=demo.pad_id)
+    with Steerer({SITE: edits.ablate(r)}).on(demo) as receipt:
+        demo.logits(tokens)
+    assert receipt.sites[SITE].direction_degrees_after == pytest.approx(90, abs=0.01)
+    held = []
+    undo = demo.attach(SITE, lambda h, c: held.append(h[tokens.mask].double().numpy()))
+    with Steerer({SITE: edits.add(r, torch.tensor([0.0, 2.0]))}).on(demo) as receipt:
+        demo.logits(tokens)
+    undo()
+    moved = held[0][len(demo.encode(["repeat : cake kite"])[0].ids):]
+    site = receipt.sites[SITE]
+    assert site.direction_degrees_before == pytest.approx(angles(moved, r.numpy()).mean(), rel=1e-4)
+    assert site.direction_degrees_after == pytest.approx(angles(moved + 2 * r.numpy(), r.numpy()).mean(), rel=1e-4)
+    assert site.share == len(moved) / int(tokens.mask.sum())
+    with Steerer({SITE: edits.add(0 * r)}).on(demo) as receipt:
+        demo.logits(tokens)
+    assert receipt.sites[SITE].direction_degrees_after is None

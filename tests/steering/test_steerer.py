@@ -250,3 +250,15 @@ def test_steering_a_model_loaded_by_hand(demo_models, vector):
         expected = lens.logits(tokens)
     with torch.no_grad(), Steerer({SITE: edits.add(vector)}).on(lens.backend.model):
         torch.testing.assert_close(lens.backend.model(tokens.ids), expected, atol=1e-5, rtol=0)
+
+
+def test_artefacts_of_the_first_format_are_still_read(tmp_path):
+    """A steerer as format 1 wrote it: no gate, no schedule."""
+    folder = Steerer({Site(2, "resid_post"): edits.ablate(torch.ones(8))}).save(tmp_path / "s")
+    meta = json.loads((folder / "steerer.json").read_text())
+    assert meta["format"] == 2
+    kept = {name: meta[name] for name in ("kind", "where", "model", "sites", "provenance")}
+    (folder / "steerer.json").write_text(json.dumps({**kept, "format": 1}))
+    loaded = Steerer.load(folder)
+    assert loaded.gate is None
+    assert torch.equal(loaded.edits[Site(2, "resid_post")].read, torch.ones(1, 8) / 8**0.5)

@@ -1,0 +1,52 @@
+"""One steerer on one model: its readers and editors, and what they have to answer for at the end."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from lenssteer.models import LensModel
+from lenssteer.models.lens import SiteHook
+from lenssteer.site import Site
+from lenssteer.steering.chooser import Chooser
+from lenssteer.steering.gatekeeper import Gatekeeper
+from lenssteer.steering.hooks import SiteEditor
+from lenssteer.steering.receipts import Meter, Receipt
+
+if TYPE_CHECKING:
+    from lenssteer.steering.steerer import Steerer
+
+
+class Session:
+    """The state of a `with` block; a new block starts anew, with every gate undecided."""
+
+    def __init__(self, steerer: "Steerer") -> None:
+        self.keeper = Gatekeeper(steerer.gate) if steerer.gate is not None else None
+        readers = self.keeper.readers if self.keeper is not None else []
+        self.receipt = Receipt(str(steerer.where), {site: Meter() for site in steerer.edits},
+                               [reader.read for reader in readers])
+        self.readers: list[tuple[Site, SiteHook]] = [(reader.condition.site, reader) for reader in readers]
+        late = max((site for site, _ in self.readers), default=None)
+        early, answer_only = (Chooser(steerer.where, self.keeper, steerer.schedule, flag) for flag in (False, True))
+        self.editors = {
+            site: SiteEditor(edit, answer_only if late is not None and site < late else early,
+                             self.receipt.meters[site], steerer.shared_from == "last_prompt")
+            for site, edit in sorted(steerer.edits.items())}
+
+    def finish(self) -> None:
+        """Refuse a run that did not do what it was asked to.
+
+        Raises:
+            SteeringError: when an edit fired nowhere, met too few rows, or broke the activations.
+        """
+        self.receipt.require_fired()
+        for editor in self.editors.values():
+            editor.require_all_rows()
+
+
+@contextmanager
+def attached(lens: LensModel, hooks: Iterable[tuple[Site, SiteHook]]) -> Iterator[None]:
+    """Hooks at sites, in the order given; taken off again whatever happens."""
+    with ExitStack() as stack:
+        for site, hook in hooks:
+            stack.callback(lens.attach(site, hook))
+        yield
