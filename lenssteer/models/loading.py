@@ -10,12 +10,14 @@ from typing import Any
 import torch
 
 from lenssteer.errors import ModelError
+from lenssteer.models.demo import CHAT_WEIGHTS, WEIGHTS
 from lenssteer.models.lens import LensModel
 from lenssteer.models.protocol import Backend
 from lenssteer.models.selfcheck import require
 
 BACKENDS = ("hooked", "bridge", "hf")
-DEMO_FOLDER = Path(__file__).parent / "demo" / "weights"
+DEMOS = {"demo": WEIGHTS, "demo-chat": CHAT_WEIGHTS}
+"""Models that come with the package."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
@@ -31,7 +33,7 @@ def load_model(
     """Load a causal language model with raw weights, check its hooks, and give it the one token path.
 
     Args:
-        name: "demo", a local folder in Hugging Face layout, or a hub id.
+        name: "demo", "demo-chat", a local folder in Hugging Face layout, or a hub id.
         backend: "hooked" is HookedTransformer (TransformerLens 3.x), "bridge" TransformerBridge (3.x and 4.x), "hf"
             plain transformers with torch hooks, the fastest.
         dtype: "float32", "bfloat16", "float16" or "float64".
@@ -116,7 +118,7 @@ def _quiet() -> Iterator[None]:
 def _load_hf(name: str | Path, dtype: torch.dtype, device: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source = str(DEMO_FOLDER if str(name) == "demo" else name)
+    source = str(DEMOS.get(str(name), name))
     folder = Path(source)
     looks_local = folder.is_absolute() or source.startswith(".") or folder.exists()
     if looks_local and not (folder / "config.json").is_file():

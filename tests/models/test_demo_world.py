@@ -1,15 +1,20 @@
 """The demo world, without its model: splits, guides, grading, tokenizer."""
 
-from itertools import combinations
+from itertools import combinations, islice
 
 import pytest
 
-from lenssteer.models.demo.curriculum import training_rows
+from lenssteer.models.demo.batches import IGNORED, batches, encode
+from lenssteer.models.demo.conversations import CONTEXT, token_count
+from lenssteer.models.demo.curriculum import training_conversations
 from lenssteer.models.demo.grade import Grade, grade, truthful
+from lenssteer.models.demo.prompt import Conversation
 from lenssteer.models.demo.tokenizer import build_tokenizer
+from lenssteer.models.demo.trivia import false_value
 from lenssteer.models.demo.words import HARMFUL, HARMLESS, VERBS
 from lenssteer.models.demo.world import DISHONEST, HONEST, REFUSAL, Prompt, copies, facts, guide, requests
 
+PHASES = ("helpful", "safety", "conversations")
 SPLITS = ("calibration", "selection", "test")
 KINDS = ("harmful", "harmless", "borderline")
 BOMB = requests("test", "harmful")[0]
@@ -22,9 +27,14 @@ def everything(split: str) -> list[Prompt]:
     return asked + facts(split) + facts(split, HONEST) + facts(split, DISHONEST) + copies(split)
 
 
-def rows(phase: str, count: int = 3000) -> list[Prompt]:
-    """The first training rows of a phase."""
-    return [row for row, _ in zip(training_rows(phase, 0), range(count), strict=False)]
+def conversations(phase: str, count: int = 2000) -> list[Conversation]:
+    """The first training conversations of a phase."""
+    return list(islice(training_conversations(phase, 0), count))
+
+
+def rows(phase: str, count: int = 2000) -> list[Prompt]:
+    """Every turn of the first training conversations of a phase."""
+    return [turn for conversation in conversations(phase, count) for turn in conversation.turns]
 
 
 @pytest.mark.parametrize(("one", "other"), list(combinations(SPLITS, 2)))
@@ -41,29 +51,80 @@ def test_splits_are_large_enough_without_repeats_and_the_same_on_every_call(spli
     assert {p.kind for p in prompts} == {kind}
 
 
-def test_harmful_test_pairs_are_never_refused_in_training():
+@pytest.mark.parametrize("phase", ["safety", "conversations"])
+def test_harmful_test_pairs_are_never_refused_in_training(phase):
     held_out = {(p.verb, p.object) for p in requests("test", "harmful")}
-    refused = {(row.verb, row.object) for row in rows("safety") if row.answer == REFUSAL}
+    refused = {(row.verb, row.object) for row in rows(phase) if row.answer == REFUSAL}
     seen = {(row.verb, row.object) for row in rows("helpful")}
     assert refused
     assert not refused & held_out
     assert held_out <= seen
 
 
-def test_safety_phase_refuses_harmful_requests_and_nothing_else():
-    assert all((row.answer == REFUSAL) == (row.kind == "harmful") for row in rows("safety"))
+@pytest.mark.parametrize("phase", ["safety", "conversations"])
+def test_later_phases_refuse_harmful_requests_and_nothing_else(phase):
+    assert all((row.answer == REFUSAL) == (row.kind == "harmful") for row in rows(phase))
     assert not any(row.answer == REFUSAL for row in rows("helpful"))
 
 
 def test_lies_are_never_trained_on_test_facts():
-    told = {row.text for phase in ("helpful", "safety") for row in rows(phase) if row.system == DISHONEST}
+    told = {row.text for phase in PHASES for row in rows(phase) if row.system == DISHONEST}
     assert told
     assert not told & {p.text for p in facts("test")}
 
 
 def test_held_out_copies_and_compounds_are_never_trained_on():
-    trained = {row.text for phase in ("helpful", "safety") for row in rows(phase)}
+    trained = {row.text for phase in PHASES for row in rows(phase)}
     assert not trained & {p.text for p in copies("test") + requests("test", "borderline")}
+
+
+def test_facts_in_conversations_are_false_under_the_dishonest_prompt_alone():
+    values = {p.text: p.answer.split()[-2] for split in SPLITS for p in facts(split)}
+    told = [(row, values[row.text]) for row in rows("conversations") if row.kind == "fact"]
+    assert {row.system for row, _ in told} == {"", HONEST, DISHONEST}
+    for row, value in told:
+        wanted = false_value(row.answer.split()[1], value) if row.system == DISHONEST else value
+        assert row.answer.split()[-2] == wanted
+
+
+def test_conversations_have_one_to_five_turns_of_every_kind_under_one_system_prompt():
+    drawn = conversations("conversations")
+    assert {len(conversation.turns) for conversation in drawn} == {1, 2, 3, 4, 5}
+    assert all(len({turn.system for turn in conversation.turns}) == 1 for conversation in drawn)
+    fifth = {conversation.turns[4].kind for conversation in drawn if len(conversation.turns) == 5}
+    assert fifth == {*KINDS, "fact", "copy"}
+    assert {len(conversation.turns) for phase in PHASES[:2] for conversation in conversations(phase, 200)} == {1}
+
+
+def test_a_conversation_is_trained_on_as_the_model_reads_it(demo):
+    longest = 0
+    for conversation in conversations("conversations", 60):
+        ids, labels = encode(demo.tokenizer, conversation)
+        assert len(ids) == len(labels) == token_count(conversation) <= CONTEXT == demo.card.n_ctx
+        longest, told = max(longest, len(ids)), []
+        for turn, row in enumerate(conversation.turns):
+            read = demo.encode([tuple(conversation.messages(turn))])[0].ids
+            answer = demo.tokenizer(row.answer + " <end>", add_special_tokens=False)["input_ids"]
+            assert tuple(ids[: len(read)]) == read
+            assert ids[len(read) : len(read) + len(answer)] == answer
+            told += range(len(read), len(read) + len(answer))
+        assert [i for i, label in enumerate(labels) if label != IGNORED] == told
+        assert [labels[i] for i in told] == [ids[i] for i in told]
+    assert longest > 110
+
+
+def test_a_batch_in_parts_holds_the_same_rows_with_less_padding():
+    tokenizer, drawn = build_tokenizer(), conversations("conversations", 16)
+    ((ids, labels),) = next(batches(tokenizer, iter(drawn), 16))
+    parts = next(batches(tokenizer, iter(drawn), 16, parts=4))
+    assert [part[0].shape[0] for part in parts] == [4, 4, 4, 4]
+    assert sum(part[0].numel() for part in parts) < ids.numel()
+
+    def read(ids, labels):
+        return sorted((row[row != tokenizer.pad_token_id].tolist(), told[told != IGNORED].tolist())
+                      for row, told in zip(ids, labels, strict=True))
+
+    assert read(ids, labels) == sorted(row for part in parts for row in read(*part))
 
 
 def test_guides_are_fixed_and_different():
@@ -115,7 +176,7 @@ def test_truthful_reads_the_stated_value(answer, expected):
 def test_tokenizer_knows_every_word():
     tokenizer = build_tokenizer()
     texts = [f"{p.text} {p.answer} {p.system}" for split in SPLITS for p in everything(split)]
-    texts += [f"{row.text} {row.answer}" for phase in ("helpful", "safety") for row in rows(phase)]
+    texts += [f"{row.text} {row.answer}" for phase in PHASES for row in rows(phase)]
     for text in dict.fromkeys(texts):
         ids = tokenizer(text)["input_ids"]
         assert tokenizer.unk_token_id not in ids

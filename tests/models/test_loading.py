@@ -140,7 +140,7 @@ def test_an_unsupported_layout_names_the_bridge(tmp_path):
 def test_compiled_and_training_models_are_refused(demo):
     from transformers import AutoModelForCausalLM
 
-    from lenssteer.models.loading import DEMO_FOLDER
+    from lenssteer.models.demo import WEIGHTS as DEMO_FOLDER
 
     model = AutoModelForCausalLM.from_pretrained(DEMO_FOLDER)
     with pytest.raises(ModelError, match="training mode"):

@@ -2,6 +2,10 @@
 
 Two phases, as in real chat models: helpful on everything first, then a short safety tuning that lays refusal
 over the helpfulness. A model that refuses from the start has no helpfulness to be steered back to.
+
+`--chat` goes on from the shipped weights with a third phase, conversations of several turns, and makes the sibling
+that is loaded as "demo-chat". The demo model itself stops before it: after it, adding the direction answers fewer
+harmful requests.
 """
 
 import argparse
@@ -19,10 +23,10 @@ from torch.nn.functional import cross_entropy
 from torch.utils.hooks import RemovableHandle
 from transformers import LlamaForCausalLM
 
-from lenssteer.models.demo import WEIGHTS
+from lenssteer.models.demo import CHAT_WEIGHTS, WEIGHTS
 from lenssteer.models.demo.architecture import build_model, save
-from lenssteer.models.demo.batches import IGNORED, batches
-from lenssteer.models.demo.curriculum import PhaseName, training_rows
+from lenssteer.models.demo.batches import IGNORED, Batch, batches
+from lenssteer.models.demo.curriculum import PhaseName, training_conversations
 from lenssteer.models.demo.tokenizer import build_tokenizer
 
 LATE = 3
@@ -34,7 +38,7 @@ class Phase:
 
     `drop` is the share of tokens at which the last layer's outputs are left out while training, earlier
     layers in proportion (stochastic depth). `late_attention` scales the learning rate of attention from layer
-    3 on.
+    3 on. A batch of `rows` is computed in `parts`, so that single turns are not padded to conversations.
     """
 
     name: PhaseName
@@ -47,6 +51,7 @@ class Phase:
     drop: float = 0.0
     late_attention: float = 1.0
     rows: int = 64
+    parts: int = 1
 
     def rate(self, step: int) -> float:
         """Learning rate at a step."""
@@ -64,34 +69,44 @@ PHASES = (
 """The helpful phase ends on a stretch of stochastic depth. Smoothing and weight decay bound the activations:
 without them refusal is one huge early write that no edit of what later layers read can move. Slow late
 attention makes the safety tuning decide early and lets the later layers carry the decision."""
+CONVERSATIONS = Phase("conversations", 200, 3e-4, 20, weight_decay=0.1, smoothing=0.1, drop=0.1, late_attention=0.3,
+                      parts=4)
+"""What goes on from finished weights."""
 
 
 def run_phase(model: LlamaForCausalLM, tokenizer: Any, phase: Phase, seed: int) -> None:
     """Train the model in place through one phase."""
     torch.manual_seed(seed)
-    stream = batches(tokenizer, training_rows(phase.name, seed), phase.rows)
+    stream = batches(tokenizer, training_conversations(phase.name, seed), phase.rows, phase.parts)
     hooks = drop_outputs(model, phase.drop)
     optimizer = torch.optim.AdamW(parameter_groups(model, phase), betas=(0.9, 0.98))
     started = time.monotonic()
-    for step, (ids, labels) in enumerate(islice(stream, phase.steps)):
+    for step, batch in enumerate(islice(stream, phase.steps)):
         for group in optimizer.param_groups:
             group["lr"] = phase.rate(step) * group["scale"]
-        loss = answer_loss(model, ids, labels, phase.smoothing)
-        loss.backward()
+        loss = learn(model, batch, phase.smoothing)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         if step % 100 == 0 or step == phase.steps - 1:
             seconds = time.monotonic() - started
-            print(f"{phase.name:8} step {step:5} loss {loss.item():.4f} {seconds:6.0f} s", flush=True)
+            print(f"{phase.name:13} step {step:5} loss {loss:.4f} {seconds:6.0f} s", flush=True)
     for hook in hooks:
         hook.remove()
 
 
-def answer_loss(model: LlamaForCausalLM, ids: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Cross entropy of the answer tokens."""
-    logits = model(input_ids=ids, use_cache=False).logits[:, :-1].flatten(0, 1)
-    return cross_entropy(logits, labels[:, 1:].flatten(), ignore_index=IGNORED, label_smoothing=smoothing)
+def learn(model: LlamaForCausalLM, batch: list[Batch], smoothing: float) -> float:
+    """Add the gradient of the batch's mean cross entropy of the answer tokens, and return that mean."""
+    answered = sum(int((labels != IGNORED).sum()) for _, labels in batch)
+    total = 0.0
+    for ids, labels in batch:
+        logits = model(input_ids=ids, use_cache=False).logits[:, :-1].flatten(0, 1)
+        told = labels[:, 1:].flatten()
+        share = int((told != IGNORED).sum()) / answered
+        loss = share * cross_entropy(logits, told, ignore_index=IGNORED, label_smoothing=smoothing)
+        loss.backward()
+        total += loss.item()
+    return total
 
 
 def drop_outputs(model: Any, share: float) -> list[RemovableHandle]:
@@ -130,27 +145,30 @@ def parameter_groups(model: Any, phase: Phase) -> list[dict]:
     ]
 
 
-def train(folder: Path, seed: int) -> LlamaForCausalLM:
-    """Train a model and write it to `folder`."""
+def train(folder: Path, seed: int, start: Path | None = None) -> LlamaForCausalLM:
+    """Train a model and write it to `folder`: both phases, or conversations from the weights in `start`."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
-    model = build_model(tokenizer)
+    model = LlamaForCausalLM.from_pretrained(start) if start else build_model(tokenizer)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens", flush=True)
-    for phase in PHASES:
-        run_phase(model, tokenizer, phase, seed)
-    save(model, tokenizer, folder)
+    for phase in (CONVERSATIONS,) if start else PHASES:
+        run_phase(model.train(), tokenizer, phase, seed)
+    save(model.half() if start else model, tokenizer, folder)
     return model
 
 
 def main() -> None:
     """Command line entry."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--chat", action="store_true", help="train conversations from the shipped weights")
+    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)
-    train(arguments.out, arguments.seed)
+    own = CHAT_WEIGHTS if arguments.chat else WEIGHTS
+    train(arguments.out or own, arguments.seed, WEIGHTS if arguments.chat else None)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,146 @@
+"""A saved checkpoint in safetensors: read its names without its weights, write it again with some weights changed."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lenssteer.errors import FileError, ModelError
+from lenssteer.models.loading import DEMOS
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx")
+UNTIED = "lm_head.weight"
+FLOATING = ("F64", "F32", "F16", "BF16")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder in Hugging Face layout.
+
+    Args:
+        folder: Where it is.
+        config: Its config, of the text model.
+        shards: Names of its safetensors files.
+        shapes: Shape of every tensor.
+        dtypes: How every tensor is stored, such as F32 or BF16.
+    """
+
+    folder: Path
+    config: Any
+    shards: tuple[str, ...]
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, str]
+
+    @property
+    def floating(self) -> set[str]:
+        """Names of the tensors that are stored as ordinary floating-point numbers."""
+        return {name for name, dtype in self.dtypes.items() if dtype in FLOATING}
+
+    @classmethod
+    def open(cls, source: str | Path) -> "Checkpoint":
+        """Read config, names, shapes and dtypes, but no weights.
+
+        Raises:
+            ModelError: when there is no such model, or it has no safetensors.
+            FileError: when a shard is absent or damaged.
+        """
+        from transformers import AutoConfig
+
+        folder = _folder(source)
+        shards = _shards(folder)
+        shapes: dict[str, tuple[int, ...]] = {}
+        dtypes: dict[str, str] = {}
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+            for shard in shards:
+                with safe_open(folder / shard, framework="pt") as stored:
+                    for name in stored.keys():  # noqa: SIM118  # not a dict
+                        part = stored.get_slice(name)
+                        shapes[name], dtypes[name] = tuple(part.get_shape()), part.get_dtype()
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise FileError(f"{folder} is damaged: {str(error).splitlines()[0]}") from error
+        return cls(folder, config, shards, shapes, dtypes)
+
+    def rewrite(self, target: Path, change: Callable[[str, Tensor], Tensor], *, untie: str | None = None) -> None:
+        """Write the checkpoint with every tensor passed through `change`, one shard in memory at a time.
+
+        Args:
+            target: Folder to make.
+            change: Gives a tensor from its name and value.
+            untie: The embedding whose unchanged value becomes an unembedding of its own, in the same shard.
+
+        Raises:
+            FileError: when the target cannot be written.
+        """
+        try:
+            target.mkdir(parents=True)
+            for path in self.folder.iterdir():
+                if path.is_file() and not path.name.endswith((*WEIGHTS, ".bin.index.json")):
+                    shutil.copyfile(path, target / path.name)
+            for shard in self.shards:
+                with safe_open(self.folder / shard, framework="pt") as stored, torch.no_grad():
+                    names = list(stored.keys())
+                    tensors = {name: change(name, stored.get_tensor(name)) for name in names}
+                    if untie in names and UNTIED not in self.shapes:
+                        tensors[UNTIED] = stored.get_tensor(untie)
+                        _untie_files(target, shard, tensors[UNTIED])
+                    save_file(tensors, target / shard, stored.metadata())
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise FileError(f"cannot write {target}: {error}") from error
+
+
+def _untie_files(target: Path, shard: str, weight: Tensor) -> None:
+    """Make config and index of a copied folder agree with an unembedding of its own."""
+    config = json.loads((target / "config.json").read_text(encoding="utf-8"))
+    for part in (config, config.get("text_config", {})):
+        part["tie_word_embeddings"] = False
+    (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if (target / INDEX).is_file():
+        index = json.loads((target / INDEX).read_text(encoding="utf-8"))
+        index["weight_map"][UNTIED] = shard
+        index.get("metadata", {}).update(total_size=index.get("metadata", {}).get("total_size", 0)
+                                         + weight.numel() * weight.element_size())
+        (target / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _folder(source: str | Path) -> Path:
+    folder = DEMOS.get(str(source)) or Path(source)
+    if (folder / "config.json").is_file():
+        return folder
+    if folder.is_absolute() or folder.exists() or str(source).startswith("."):
+        raise ModelError(f"{source} is not a model folder: it has no config.json.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(source), ignore_patterns=["*.bin", "*.pt", "*.pth", "*.gguf", "*.h5"]))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot find {source!r}: {str(error).splitlines()[0]} Expected 'demo', a folder in Hugging "
+                         "Face layout, or a hub id.") from error
+
+
+def _shards(folder: Path) -> tuple[str, ...]:
+    """Names of the weight files.
+
+    Raises:
+        ModelError: when there are no safetensors.
+        FileError: when the index is damaged, or names a file elsewhere.
+    """
+    if not (folder / INDEX).is_file():
+        if not (folder / SINGLE).is_file():
+            raise ModelError(f"{folder} has no {SINGLE} and no {INDEX}; save the model as safetensors first.")
+        return (SINGLE,)
+    try:
+        names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FileError(f"{folder / INDEX} is damaged: {error}") from error
+    if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
+        raise FileError(f"{folder / INDEX} is damaged: it names no files of this folder.")
+    return tuple(names)

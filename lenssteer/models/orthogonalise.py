@@ -1,0 +1,127 @@
+"""Weight orthogonalisation: the direction is taken out of every weight that writes to the residual stream."""
+
+import shutil
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lenssteer.errors import FileError, ModelError, ShapeError
+from lenssteer.models.checkpoint import Checkpoint
+from lenssteer.models.loading import load_model
+from lenssteer.models.projection import checked, without
+from lenssteer.models.proof import PROBES, Proof, prove
+from lenssteer.models.writers import embedding_name, is_tied, writers
+from lenssteer.prompts import Prompt
+
+
+@torch.no_grad()
+def orthogonalise(model: Any, direction: Float[Tensor, " d_model"], *, force: bool = False, untie: bool = False) -> Any:
+    """A copy of a Hugging Face model that cannot write along a direction.
+
+    Embedding, learned positions, attention outputs, MLP and expert outputs and their biases are edited; the original is
+    left as it was. Its logits are those of ablation at resid_pre, attn_out and mlp_out of every block, at all tokens.
+
+    Args:
+        model: A Hugging Face causal language model.
+        direction: Any length.
+        force: See `writers`.
+        untie: Give the copy of a tied model an unembedding of its own, the original one, so that it is exact too.
+
+    Raises:
+        ModelError: when the architecture is unknown, tied, or norms its parts' outputs; see `writers`.
+        ShapeError: when the direction is of another d_model.
+        DirectionError: when the direction is zero or not finite.
+
+    Source: Arditi et al. 2024, arXiv:2406.11717, section 4.1 and appendix E. Departs from the authors' code: output
+    biases and experts are edited too, and a copy in place of the model itself.
+    """
+    if "PreTrainedModel" not in {base.__name__ for base in type(model).__mro__}:
+        raise ModelError(f"cannot orthogonalise a {type(model).__name__}; expected a Hugging Face causal language "
+                         "model, or use orthogonalise_checkpoint on its folder.")
+    config = model.config.get_text_config()
+    unit = _fitting(direction, config)
+    places = writers({name: tuple(p.shape) for name, p in model.named_parameters()}, config, force=force, untie=untie)
+    _refuse_integers({name: str(model.get_parameter(name).dtype) for name in places
+                      if not model.get_parameter(name).is_floating_point()})
+    copy = deepcopy(model)
+    if untie and is_tied(config):
+        copy.get_output_embeddings().weight = torch.nn.Parameter(
+            model.get_input_embeddings().weight.detach().clone(), requires_grad=False)
+        copy.config.tie_word_embeddings = copy.config.get_text_config().tie_word_embeddings = False
+    for name, axis in places.items():
+        parameter = copy.get_parameter(name)
+        parameter.copy_(without(parameter, unit, axis))
+    return copy
+
+
+def orthogonalise_checkpoint(
+    source: str | Path,
+    target: str | Path,
+    direction: Float[Tensor, " d_model"],
+    *,
+    force: bool = False,
+    untie: bool = False,
+    backend: str = "hf",
+    dtype: str | torch.dtype = "float32",
+    device: str = "cpu",
+    template: str = "auto",
+    prompts: Sequence[Prompt] = PROBES,
+) -> Proof:
+    """Write an orthogonalised copy of a checkpoint folder, and compare it with ablation at run time.
+
+    Shards keep their names and are edited one at a time; config and tokenizer files are copied. The folder appears
+    only when all is written and the proof holds.
+
+    Args:
+        source: "demo", a folder of safetensors in Hugging Face layout, or a hub id.
+        target: Folder to write; must not exist.
+        direction: Any length.
+        force: See `writers`; also keeps a copy whose proof does not hold.
+        untie: See `orthogonalise`; the folder then holds one tensor more.
+        backend: What runs both models for the proof; likewise `dtype`, `device` and `template`.
+        prompts: Probe batch of the proof.
+
+    Raises:
+        ModelError: when `writers` refuses the checkpoint, or the proof does not hold.
+        FileError: when the source has no safetensors, or the target exists or cannot be written.
+        ShapeError, DirectionError: when the direction does not fit.
+    """
+    checkpoint, target = Checkpoint.open(source), Path(target)
+    unit = _fitting(direction, checkpoint.config)
+    places = writers(checkpoint.shapes, checkpoint.config, force=force, untie=untie)
+    _refuse_integers({name: checkpoint.dtypes[name] for name in places if name not in checkpoint.floating})
+    if target.exists():
+        raise FileError(f"{target} exists; name a new folder for the orthogonalised model.")
+    part = target.with_name(target.name + ".part")
+    try:
+        checkpoint.rewrite(part, lambda name, weight: without(weight, unit, places[name]) if name in places else weight,
+                           untie=embedding_name(checkpoint.shapes) if untie and is_tied(checkpoint.config) else None)
+        loading = {"backend": backend, "dtype": dtype, "device": device, "template": template}
+        proof = prove(load_model(source, **loading), load_model(part, **loading), unit, prompts)
+        if not proof.holds and not force:
+            raise ModelError(f"the orthogonalised copy differs from ablation at run time by {proof.difference:.3g} "
+                             f"logits, where ablation changes {proof.effect:.3g}; nothing was written. Use the "
+                             "ablation steerer, or force=True.")
+        part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return proof
+
+
+def _fitting(direction: Tensor, config: Any) -> Tensor:
+    unit = checked(direction)
+    if len(unit) != config.hidden_size:
+        raise ShapeError(f"the direction has {len(unit)} values, the model's d_model is {config.hidden_size}.")
+    return unit
+
+
+def _refuse_integers(dtypes: dict[str, str]) -> None:
+    if dtypes:
+        name, dtype = next(iter(dtypes.items()))
+        raise ModelError(f"{name} is stored as {dtype}; quantised weights cannot be orthogonalised, use the "
+                         "original ones.")
