@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 from time import perf_counter
 
-from lenssteer.capture import ReadAt, capture_moments
-from lenssteer.directions import RULES
+from lenssteer.capture import ReadAt, capture_moments, capture_samples
+from lenssteer.directions import FINDERS, PLANES, RULES, require_finder
 from lenssteer.errors import ParameterError
 from lenssteer.models import LensModel
-from lenssteer.prompts import ContrastSet
+from lenssteer.prompts import AnswerContrast, ContrastSet, hashes
 from lenssteer.recipe.calibration import Calibration
 from lenssteer.site import Site
 
-SCATTER_LIMIT = 64 * 2**20
-"""Scatter matrices are kept by default while they take less than this many bytes."""
+KEPT_BYTES = 64 * 2**20
+"""Scatter matrices and samples are each kept by default while they take less than this many bytes."""
 
 
 def calibrate(
     model: LensModel,
-    contrast: ContrastSet,
+    contrast: ContrastSet | AnswerContrast,
     *,
     sites: str | Sequence[Site] = "norm_out",
     at: str | ReadAt = "last",
@@ -25,19 +25,27 @@ def calibrate(
     template: str | None = None,
     system: str | None = None,
     scatter: bool | None = None,
+    samples: bool | None = None,
+    finder: str = "mean_difference",
+    plane: str = "pca",
     progress: str = "",
 ) -> Calibration:
     """Learn directions, a plane and discriminative sites from a contrast set, in one pass over its prompts.
 
     Args:
         model: The model to be steered.
-        contrast: Positive and negative prompts.
+        contrast: Positive and negative prompts, or exchanges whose answers are read.
         sites: "norm_out" (the rotation papers' own), a stream such as "resid_post", or a list of sites.
         at: Which token is read; see `ReadAt`.
         rule: How discriminative sites are told; see `directions.discriminative_sites`.
         template: Prompt format; see `lenssteer.prompts.chat`.
         system: System prompt for all prompts.
-        scatter: Whether to keep second moments, for effect sizes; by default when they take less than 64 MiB.
+        scatter: Whether to keep second moments, for effect sizes, Fisher directions and AlphaSteer; by default when
+            they take less than 64 MiB.
+        samples: Whether to keep the activations themselves, for logistic probes, conditions and robust means; by
+            default when they take less than 64 MiB.
+        finder: How directions are found; see `directions.FINDERS`.
+        plane: What plane rotations turn in; see `directions.PLANES`.
         progress: Label of a progress bar; "" for none.
 
     Raises:
@@ -47,14 +55,27 @@ def calibrate(
     """
     if rule not in RULES:
         raise ParameterError(f"unknown rule {rule!r}; expected one of {', '.join(RULES)}.")
+    require_finder(finder, plane)
     at = ReadAt.parse(at)
     started = perf_counter()
     wanted = model.sites(sites) if isinstance(sites, str) else sorted(sites)
+    count = len(contrast.positive) + len(contrast.negative)
+    needs = {FINDERS[finder].needs, PLANES[plane].needs}
     if scatter is None:
-        scatter = 2 * len(wanted) * model.card.d_model**2 * 8 <= SCATTER_LIMIT
-    moments = capture_moments(model, contrast, wanted, at, template=template, system=system, scatter=scatter,
-                              progress=progress)
+        scatter = "scatter" in needs or 2 * len(wanted) * model.card.d_model**2 * 8 <= KEPT_BYTES
+    if samples is None:
+        samples = "samples" in needs or count * len(wanted) * model.card.d_model * 4 <= KEPT_BYTES
+    reading = {"template": template, "system": system, "progress": progress}
+    held = capture_samples(model, contrast, wanted, at, **reading) if samples else None
+    moments = held.moments(scatter=scatter) if held else capture_moments(model, contrast, wanted, at, scatter=scatter,
+                                                                         **reading)
     record = {"contrast": contrast.name, "sha256": contrast.sha256, "at": str(at),
-              "template": template or model.template, "system": system,
-              "prompts": len(contrast.positive) + len(contrast.negative), "seconds": perf_counter() - started}
-    return Calibration.fit(moments, model.card, rule, record)
+              "template": template or model.template, "system": system, "prompts": count, "seen": _seen(contrast),
+              "seconds": perf_counter() - started}
+    return Calibration.fit(moments, model.card, rule, record, samples=held, finder=finder, plane=plane)
+
+
+def _seen(contrast: ContrastSet | AnswerContrast) -> list[str]:
+    """Hashes of every prompt of a contrast."""
+    both = [*contrast.positive, *contrast.negative]
+    return hashes([entry if isinstance(entry, str) else entry.prompt for entry in both])

@@ -99,14 +99,15 @@ def test_effect_size_is_cohens_d(demo, demo_contrast, resid_post):
     assert resid_post.table()[4]["effect_size"] == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("method", CATALOGUE, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", [m for m in CATALOGUE if m.sites != "latent"], ids=lambda method: method.name)
 def test_every_method_makes_a_steerer(norm_out, method):
-    amount = {method.parameter: 30} if method.parameter else {}
-    steerer = norm_out.steerer(method.name, sites="all" if method.sites != "source" else None, **amount)
+    values = {"degrees": 30} if method.amount and method.amount.name == "degrees" else {}
+    own_site = method.sites == "source"
+    steerer = norm_out.steerer(method.name, sites=None if own_site else ["ln2_out.3", "ln1_out.4"], **values)
     assert steerer.provenance["method"] == method.name
     assert steerer.card == norm_out.card
-    expected = [norm_out.direction.site] if method.sites == "source" else list(norm_out.sites)
-    assert list(steerer.sites) == expected
+    assert str(steerer.where) == method.where
+    assert list(map(str, steerer.sites)) == ([str(norm_out.direction.site)] if own_site else ["ln2_out.3", "ln1_out.4"])
 
 
 def test_addition_moves_by_the_class_difference_of_its_site(resid_post):
@@ -126,7 +127,7 @@ def test_source_changes_the_direction_of_an_ablation(resid_post):
     ({"method": "selektive", "degrees": 1.0}, ParameterError, "Did you mean 'selective'"),
     ({"method": "selective"}, ParameterError, "needs degrees="),
     ({"method": "selective", "coefficient": 1.0}, ParameterError, "takes degrees="),
-    ({"method": "ablation", "degrees": 1.0}, ParameterError, "takes no angle"),
+    ({"method": "ablation", "degrees": 1.0}, ParameterError, "takes no parameters"),
     ({"method": "selective", "degrees": float("nan"), "sites": "all"}, ParameterError, "finite"),
     ({"method": "ablation", "sites": "resid_post.3"}, DirectionError, "was not captured"),
     ({"method": "ablation", "sites": "somewhere"}, SiteError, "cannot read site"),
@@ -197,3 +198,71 @@ def test_a_steerer_is_not_a_calibration(norm_out, tmp_path):
     norm_out.steerer("ablation").save(tmp_path)
     with pytest.raises(FileError, match="not a saved calibration"):
         Calibration.load(tmp_path)
+
+
+def test_another_finder_changes_every_direction_and_no_evidence(resid_post):
+    fisher = resid_post.using("fisher")
+    assert fisher.finder == fisher.candidates.finder == "fisher"
+    assert fisher.moments is resid_post.moments
+    k = 4
+    within = (resid_post.moments.positive.scatter + resid_post.moments.negative.scatter)[k].numpy()
+    from lenssteer.directions import find_directions
+
+    torch.testing.assert_close(fisher.candidates.unit, find_directions("fisher", resid_post.evidence).unit)
+    v = fisher.candidates.unit[k].numpy()
+    d = resid_post.candidates.difference[k].numpy()
+
+    def ratio(w):
+        return (w @ d) ** 2 / (w @ within @ w)
+
+    assert ratio(v) > ratio(d), "a Fisher direction separates better than the difference in means"
+    with pytest.raises(ParameterError, match="Did you mean 'fisher'"):
+        resid_post.using("fischer")
+
+
+def test_finders_and_planes_survive_saving(resid_post, tmp_path):
+    turned = resid_post.using("logistic").with_plane("fisher")
+    loaded = Calibration.load(turned.save(tmp_path / "c"))
+    assert loaded.finder == "logistic"
+    assert loaded.plane.kind == "fisher"
+    torch.testing.assert_close(loaded.candidates.difference, turned.candidates.difference)
+    assert torch.equal(loaded.plane.basis, turned.plane.basis)
+    assert torch.equal(loaded.samples.positive, resid_post.samples.positive)
+
+
+def test_what_was_not_kept_is_asked_for(demo, demo_contrast):
+    bare = calibrate(demo, ContrastSet(demo_contrast.positive[:8], demo_contrast.negative[:8]), sites="resid_post",
+                     scatter=False, samples=False)
+    with pytest.raises(DirectionError, match="scatter=True"):
+        bare.steerer("alphasteer", sites=["resid_post.3"])
+    for method in ("swfc", "sttp", "stmp", "cast"):
+        with pytest.raises(DirectionError, match="samples=True"):
+            bare.steerer(method, source="resid_post.3")
+
+
+def test_the_record_knows_the_prompts(resid_post, demo_contrast):
+    from lenssteer.prompts import refuse_seen
+
+    with pytest.raises(PromptError, match="used to fit"):
+        refuse_seen(resid_post.record["seen"], [demo_contrast.negative[3]])
+
+
+def test_directions_are_compared_at_equal_displacement(resid_post):
+    from lenssteer.directions import Direction
+
+    site = Site(4, "resid_post")
+    means = resid_post.candidates.direction(site)
+    turned = torch.roll(means.vector, 1)
+    other = Direction(turned, site, 2.5, 1.0, 0.0)
+    h = torch.zeros(1, 128, dtype=torch.float64)
+
+    def measure(steerer_for):
+        return {"moved": steerer_for(2.0).edits[site](h)[0].norm().item()}
+
+    first, second = resid_post.compare_directions({"rolled": other}, measure)
+    assert (first["direction"], second["direction"]) == ("difference in means", "rolled")
+    assert first["cosine"] == pytest.approx(1)
+    assert second["cosine"] == pytest.approx((turned @ means.vector).item())
+    assert first["moved"] == pytest.approx(2 * means.length)
+    assert second["moved"] == pytest.approx(2 * means.length)
+    assert second["separation"] == 1.0
