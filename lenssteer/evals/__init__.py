@@ -1,5 +1,17 @@
-"""Scores of answers."""
+"""Scores of answers, and what steering costs."""
 
+from lenssteer.evals.bootstrap import Difference, paired_difference
+from lenssteer.evals.conversation import converse
+from lenssteer.evals.diagnostics import Diagnostics, diagnose
+from lenssteer.evals.divergence import Divergence, Reference, next_token_divergence
+from lenssteer.evals.fluency import answer_nll
+from lenssteer.evals.latents import logit_lens, output_score
 from lenssteer.evals.rates import demo_rates, mean_rates
+from lenssteer.evals.refusal import refusal_log_odds, refusal_score, refusal_tokens
+from lenssteer.evals.strength import Calibrated, calibrate_strength
 
-__all__ = ["demo_rates", "mean_rates"]
+__all__ = [
+    "Calibrated", "Diagnostics", "Difference", "Divergence", "Reference", "answer_nll", "calibrate_strength",
+    "converse", "demo_rates", "diagnose", "logit_lens", "mean_rates", "next_token_divergence", "output_score",
+    "paired_difference", "refusal_log_odds", "refusal_score", "refusal_tokens",
+]

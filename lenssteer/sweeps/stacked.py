@@ -20,6 +20,7 @@ def sweep_answers(
     decoding: Decoding | None = None,
     *,
     template: str | None = None,
+    system: str | None = None,
     batch_size: int = 256,
     progress: str = "",
 ) -> dict[float, list[str]]:
@@ -36,6 +37,7 @@ def sweep_answers(
         prompts: Answered at every setting.
         decoding: How answers are drawn.
         template: Prompt format.
+        system: System prompt.
         batch_size: Most rows of a batch.
         progress: Label of a progress bar; "" for none.
 
@@ -47,6 +49,6 @@ def sweep_answers(
                              f"{len(amounts)} settings.")
     rows = torch.tensor(list(amounts), dtype=torch.float64).repeat_interleave(len(prompts))
     with steerer_for(rows).on(model):
-        answers = generate(model, [*prompts] * len(amounts), decoding, template=template, batch_size=batch_size,
-                           progress=progress)
+        answers = generate(model, [*prompts] * len(amounts), decoding, template=template, system=system,
+                           batch_size=batch_size, progress=progress)
     return {amount: answers[i * len(prompts) : (i + 1) * len(prompts)] for i, amount in enumerate(amounts)}

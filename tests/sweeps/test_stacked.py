@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lenssteer.errors import ParameterError
+from lenssteer.errors import ParameterError, PromptError
 from lenssteer.models import Decoding, generate
 from lenssteer.sweeps import sweep_answers
 
@@ -23,6 +23,11 @@ def test_coefficients_can_be_swept_too(demo, resid_post):
     stacked = sweep_answers(demo, lambda rows: resid_post.steerer("addition", coefficient=rows), [-1.0, 0.0], PROMPTS,
                             Decoding(10))
     assert stacked[0.0] == generate(demo, PROMPTS, Decoding(10))
+
+
+def test_the_system_prompt_reaches_the_model(demo, resid_post):
+    with pytest.raises(PromptError, match="the model takes"):
+        sweep_answers(demo, lambda rows: resid_post.steerer("addition", coefficient=rows), [1.0], PROMPTS, system="x " * 200)
 
 
 def test_empty_and_repeated_sweeps_are_refused(demo, norm_out):

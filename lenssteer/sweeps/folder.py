@@ -1,0 +1,170 @@
+"""The folder of a run: `sweep.json` says what it is about, `rows.jsonl` grows by one line a finished cell.
+
+A line is on disk before the next cell begins. A process that is killed leaves at most a torn last line, which is
+dropped when the run goes on. While a process writes, it holds `lock`; the system frees it when the process dies.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lenssteer.errors import FileError, MismatchError
+from lenssteer.sweeps.row import CellRow
+
+FORMAT = 1
+HEADER, ROWS, LOCK = "sweep.json", "rows.jsonl", "lock"
+FIXED = {
+    "model": "another model, weight frame, backend or dtype", "calibration": "another calibration",
+    "prompts": "another prompt set", "template": "another prompt format", "system": "another system prompt",
+    "measure": "another measure", "keep_answers": "another choice of keeping answers",
+}
+"""What a run may not change, and what it is called."""
+
+
+class RunFolder:
+    """A run that this process may append to; made by `open_run`."""
+
+    def __init__(self, folder: Path, rows: dict[str, CellRow]) -> None:
+        self.folder = folder
+        self.rows = rows
+
+    def append(self, row: CellRow) -> None:
+        """Write a row so that it survives whatever happens next.
+
+        Raises:
+            FileError: when it cannot be written.
+        """
+        line = json.dumps(row.as_dict(), ensure_ascii=False, allow_nan=False) + "\n"
+        try:
+            with (self.folder / ROWS).open("ab") as file:
+                file.write(line.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise FileError(f"cannot write {self.folder / ROWS}: {error}; finished cells are kept, so run the same "
+                            "sweep again.") from error
+        self.rows[row.cell] = row
+
+
+@contextmanager
+def open_run(folder: Path | str, header: Mapping[str, Any], cells: Sequence[str]) -> Iterator[RunFolder]:
+    """Begin a run, or go on with one, as its only writer.
+
+    Args:
+        folder: Made if absent.
+        header: What the run is about; see `FIXED`.
+        cells: Hashes of the cells to come, which `read_run` counts.
+
+    Raises:
+        FileError: when another process is writing there, or the folder cannot be used.
+        MismatchError: when the folder holds a run of something else.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise FileError(f"another process is sweeping into {folder}; wait for it, or choose another folder.") from error
+    except OSError as error:
+        raise FileError(f"cannot write {folder}: {error}") from error
+    try:
+        _begin(folder, header, cells)
+        _drop_torn_line(folder / ROWS)
+        yield RunFolder(folder, {row.cell: row for row in read_rows(folder)})
+    finally:
+        lock.release()
+
+
+def read_run(folder: Path | str) -> tuple[dict[str, Any], list[CellRow]]:
+    """What a run is about, and its finished cells; also while it runs.
+
+    Raises:
+        FileError: when the folder holds no run, or is damaged.
+    """
+    return _header(Path(folder)), read_rows(folder)
+
+
+def read_rows(folder: Path | str) -> list[CellRow]:
+    """The finished cells of a run in the order they finished; a torn last line is passed over.
+
+    Raises:
+        FileError: when another line is not a row.
+    """
+    path = Path(folder) / ROWS
+    if not path.exists():
+        return []
+    try:
+        whole = path.read_bytes().split(b"\n")[:-1]
+        return [CellRow.from_dict(json.loads(line)) for line in whole]
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error}") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise FileError(f"{path} is damaged: {error}") from error
+
+
+def _header(folder: Path) -> dict[str, Any]:
+    path = folder / HEADER
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileError(f"{folder} holds no sweep: {HEADER} is missing.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise FileError(f"{path} is damaged: {error}") from error
+    if not isinstance(header, dict) or header.get("kind") != "sweep" or not isinstance(header.get("cells"), list):
+        raise FileError(f"{path} does not describe a sweep.")
+    if header.get("format") != FORMAT:
+        raise MismatchError(f"{folder} has format version {header.get('format')}, this lenssteer reads {FORMAT}; use "
+                            "the version that wrote it.")
+    return header
+
+
+def _begin(folder: Path, header: Mapping[str, Any], cells: Sequence[str]) -> None:
+    """Write the header of a new run; of an old one, check it and note the cells to come."""
+    known: list[str] = []
+    if (folder / HEADER).exists():
+        written = _header(folder)
+        for name, called in FIXED.items():
+            if written.get(name) != json.loads(json.dumps(header[name])):
+                raise MismatchError(f"{folder} holds a sweep of {called}: its {name} is {_short(written.get(name))}, "
+                                    f"this one's {_short(header[name])}. Choose another folder.")
+        known = written["cells"]
+        if set(cells) <= set(known):
+            return
+    elif (folder / ROWS).exists():
+        raise FileError(f"{folder} has {ROWS} but no {HEADER}, so nobody knows what its rows are about; choose "
+                        "another folder.")
+    planned = list(dict.fromkeys([*known, *cells]))
+    text = json.dumps({"kind": "sweep", "format": FORMAT, **header, "cells": planned}, indent=2, ensure_ascii=False)
+    part = folder / (HEADER + ".part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, folder / HEADER)
+    except OSError as error:
+        raise FileError(f"cannot write {folder / HEADER}: {error}") from error
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 200 else text[:200] + "..."
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut off what follows the last newline: the row of a cell that is run again."""
+    if not path.exists():
+        return
+    try:
+        written = path.read_bytes()
+        whole = written.rfind(b"\n") + 1
+        if whole < len(written):
+            os.truncate(path, whole)
+    except OSError as error:
+        raise FileError(f"cannot repair {path}: {error}") from error

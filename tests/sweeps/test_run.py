@@ -1,0 +1,189 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from lenssteer.errors import FileError, MismatchError, ParameterError
+from lenssteer.models import Decoding, generate, load_model
+from lenssteer.sweeps import Grid, phrase_scores, read_rows, read_run, run_sweep
+
+GREEDY, SAMPLED = Decoding(6), Decoding(6, temperature=0.9, seed=3)
+ANGLES = (0, 60, 150, 330)
+
+
+def words(_prompts, answers):
+    """A score that differs from answer to answer."""
+    return {"words": [len(answer.split()) if answer else None for answer in answers]}
+
+
+@pytest.fixture
+def sweep(demo, norm_out, asked, tmp_path):
+    def run(name="run", grid=None, score=words, **options):
+        grid = grid or Grid("selective", ANGLES, decoding=GREEDY)
+        options = {"measure": "words", "batch_size": 16, "prompts": asked, "calibration": norm_out, "model": demo,
+                   **options}
+        return run_sweep(grid=grid, score=score, folder=tmp_path / name, **options)
+
+    return run
+
+
+@pytest.mark.parametrize("decoding", [GREEDY, SAMPLED])
+def test_rows_hold_what_each_setting_gives_by_itself(demo, norm_out, asked, sweep, decoding):
+    rows = sweep(grid=Grid("selective", ANGLES, decoding=decoding), keep_answers=True)
+    assert [row.amount for row in rows] == [None, *ANGLES]
+    assert rows[0].answers == generate(demo, asked, decoding)
+    for row in rows[1:]:
+        with norm_out.steerer("selective", degrees=row.amount).on(demo):
+            assert row.answers == generate(demo, asked, decoding)
+    for row in rows:
+        expected = [len(answer.split()) if answer else None for answer in row.answers]
+        assert row.scores == {"words": expected}
+        assert row.mean("words") == pytest.approx(sum(n for n in expected if n is not None) / row.scored("words"))
+
+
+def test_a_method_without_an_amount_is_swept_over_sources(demo, norm_out, asked, sweep):
+    rows = sweep(grid=Grid("ablation", sources=("ln1_out.1", "ln2_out.5"), decoding=GREEDY), keep_answers=True)
+    for row in rows[1:]:
+        with norm_out.steerer("ablation", source=row.source).on(demo):
+            assert row.answers == generate(demo, asked, GREEDY)
+
+
+@pytest.mark.parametrize("decoding", [GREEDY, SAMPLED])
+def test_a_run_cut_anywhere_goes_on_to_the_same_bytes(sweep, tmp_path, decoding):
+    grid = Grid("selective", ANGLES, decoding=decoding)
+    sweep("whole", grid)
+    whole = (tmp_path / "whole/rows.jsonl").read_bytes()
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == 10]
+    assert len(ends) == 1 + len(ANGLES)
+    for cut in (1, ends[1] + 40, ends[-1] - 1):
+        (tmp_path / "whole/rows.jsonl").write_bytes(whole[:cut])
+        done = sum(end <= cut for end in ends)
+        assert len(read_rows(tmp_path / "whole")) == done
+        scored = []
+        sweep("whole", grid, score=lambda prompts, answers, log=scored: log.append(1) or words(prompts, answers))
+        assert len(scored) == len(ends) - done
+        assert (tmp_path / "whole/rows.jsonl").read_bytes() == whole
+
+
+def test_rows_do_not_depend_on_how_settings_share_batches(sweep, tmp_path):
+    for size in (6, 64):
+        sweep(f"by {size}", batch_size=size)
+    assert len({(tmp_path / f"by {size}/rows.jsonl").read_bytes() for size in (6, 64)}) == 1
+
+
+def test_a_finished_run_is_not_run_again(sweep):
+    rows = sweep()
+    assert sweep(score=lambda *_: pytest.fail("a finished cell was run")) == rows
+
+
+def test_a_folder_grows_by_further_grids_and_counts_their_cells(sweep, tmp_path):
+    first = sweep()
+    more = sweep(grid=Grid("selective", (*ANGLES, 90), decoding=GREEDY))
+    assert more[:-1] == first
+    other = sweep(grid=Grid("standard-angular", (90,), decoding=GREEDY))
+    assert other[0] == first[0]
+    header, rows = read_run(tmp_path / "run")
+    assert header["cells"] == [row.cell for row in rows] == [row.cell for row in (*more, other[1])]
+
+
+def test_answers_are_written_only_on_request(sweep, tmp_path):
+    answers = sweep("kept", keep_answers=True)[0].answers
+    rows = sweep("plain")
+    assert all(row.answers is None for row in rows)
+    text = (tmp_path / "plain/rows.jsonl").read_text() + (tmp_path / "plain/sweep.json").read_text()
+    assert not any(answer in text for answer in answers)
+    assert json.dumps(answers[0])[1:-1] in (tmp_path / "kept/rows.jsonl").read_text()
+
+
+def test_prompts_are_recorded_by_hash_only(sweep, asked, tmp_path):
+    from lenssteer.prompts import hashes
+
+    sweep()
+    header = read_run(tmp_path / "run")[0]
+    assert header["seen"] == hashes(asked)
+    assert not any(prompt in (tmp_path / "run/sweep.json").read_text() for prompt in asked)
+
+
+def test_another_model_calibration_or_prompt_set_is_refused(sweep, asked, norm_out, tmp_path):
+    rows = sweep()
+    before = (tmp_path / "run/rows.jsonl").read_bytes()
+    wide = load_model("demo", backend="hf", dtype="float64", check=False)
+    for change, said in (({"prompts": asked[::-1]}, "another prompt set"), ({"measure": "letters"}, "another measure"),
+                         ({"calibration": norm_out.at_source("ln1_out.5")}, "another calibration"),
+                         ({"template": "x {prompt}"}, "another prompt format"), ({"model": wide}, "dtype"),
+                         ({"keep_answers": True}, "keeping answers")):
+        with pytest.raises(MismatchError, match=said):
+            sweep(**change)
+    header = json.loads((tmp_path / "run/sweep.json").read_text())
+    changed = {**header, "model": {**header["model"], "fingerprint": "0" * 16}}
+    (tmp_path / "run/sweep.json").write_text(json.dumps(changed))
+    with pytest.raises(MismatchError, match="another model"):
+        sweep()
+    (tmp_path / "run/sweep.json").write_text(json.dumps(header))
+    assert sweep() == rows
+    assert (tmp_path / "run/rows.jsonl").read_bytes() == before
+
+
+def test_a_calibration_of_another_model_is_refused_before_a_folder_is_made(sweep, norm_out, tmp_path):
+    foreign = replace(norm_out, card=replace(norm_out.card, fingerprint="0" * 16))
+    with pytest.raises(MismatchError, match="other weights"):
+        sweep(calibration=foreign)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_setting_that_breaks_the_model_gets_its_error_and_the_others_go_on(sweep, tmp_path):
+    grid = Grid("addition", (-1, 1e38, 0), decoding=GREEDY)
+    rows = sweep(grid=grid, batch_size=64)
+    assert ["non-finite" in (row.error or "") for row in rows] == [False, False, True, False]
+    assert rows[2].scores == {}
+    assert rows[2].mean("words") is None
+    assert rows[3].scores == rows[0].scores
+    assert read_rows(tmp_path / "run") == rows
+
+
+def test_scores_are_one_finite_number_a_prompt(sweep, asked):
+    for values in ([1.0], [float("nan")] * len(asked)):
+        with pytest.raises(ParameterError, match="one finite number a prompt"):
+            sweep(score=lambda _prompts, _answers, values=values: {"s": values})
+
+
+def test_unscored_answers_never_enter_a_mean():
+    from lenssteer.sweeps import CellRow
+
+    cell = Grid("ablation", decoding=GREEDY)._unsteered()
+    row = CellRow.of(cell, "0", 3, {"s": [1.0, None, 0.0], "none": [None] * 3})
+    assert (row.mean("s"), row.scored("s"), row.mean("none"), row.scored("none")) == (0.5, 2, None, 0)
+    assert row.summary()["means"] == {"s": 0.5, "none": None}
+
+
+def test_phrase_scores():
+    answers = ["sorry , i can not help .", "no " * 9, "  ", "stir the batter ."]
+    assert phrase_scores(["p"] * 4, answers) == {"refused": [1.0, 0.0, None, 0.0], "repeats": [0.0, 1.0, None, 0.0],
+                                                 "empty": [0.0, 0.0, 1.0, 0.0]}
+
+
+def test_a_sweep_needs_prompts_and_a_batch(sweep):
+    for change in ({"prompts": []}, {"batch_size": 0}):
+        with pytest.raises(ParameterError, match="a sweep needs prompts"):
+            sweep(**change)
+
+
+def test_damaged_and_foreign_folders_are_refused(sweep, tmp_path):
+    sweep()
+    rows = tmp_path / "run/rows.jsonl"
+    lines = rows.read_bytes().splitlines(keepends=True)
+    for second in (b"{\n", b"[]\n", b'{"cell": "x"}\n', b"\xff\n"):
+        rows.write_bytes(b"".join([lines[0], second, *lines[2:]]))
+        with pytest.raises(FileError, match="damaged"):
+            sweep()
+    (tmp_path / "run/sweep.json").unlink()
+    with pytest.raises(FileError, match=r"no sweep\.json"):
+        sweep()
+    with pytest.raises(FileError, match="holds no sweep"):
+        read_run(tmp_path / "run")
+    (tmp_path / "run/sweep.json").write_text('{"kind": "sweep", "cells": [], "format": 2}')
+    with pytest.raises(MismatchError, match="format version 2"):
+        sweep()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="cannot write"):
+        sweep("file")
