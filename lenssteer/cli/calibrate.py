@@ -1,7 +1,8 @@
 """`lenssteer calibrate`: two prompt files to a calibration folder."""
 
+import random
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,13 +25,19 @@ from lenssteer.cli.options import (
 @friendly
 def calibrate(
     model: ModelName,
-    positive: Annotated[Path, typer.Option(help="Prompts with the property, such as harmful ones (txt, csv, jsonl, "
-                                           "json, parquet).")],
-    negative: Annotated[Path, typer.Option(help="Prompts without it.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
+    positive: Annotated[Path | None, typer.Option(help="Prompts with the property, such as harmful ones (txt, csv, "
+                                                  "jsonl, json, parquet).")] = None,
+    negative: Annotated[Path | None, typer.Option(help="Prompts without it.")] = None,
+    pairs: Annotated[Path | None, typer.Option(help="In place of both: A/B questions of CAA, read at the letter.")]
+    = None,
     column: Annotated[str | None, typer.Option(help="Column that holds the prompts.")] = None,
     sites: Annotated[str, typer.Option(help="norm_out, or a stream such as resid_post.")] = "norm_out",
-    at: Annotated[str, typer.Option(help="Token read: last, last_instruction, offset(-2), mean(prompt), ...")] = "last",
+    at: Annotated[str | None, typer.Option(help="Token read: last (default), last_instruction, offset(-2), "
+                                           "mean(prompt), answer(-2) (default of --pairs), ...")] = None,
+    finder: Annotated[str, typer.Option(help="How directions are found: mean_difference, fisher, logistic, ...")]
+    = "mean_difference",
+    plane: Annotated[str, typer.Option(help="Plane of rotations: pca, leading, fisher, karcher.")] = "pca",
     rule: Annotated[str, typer.Option(help="Discriminative sites by unit_means (authors' code) or means (paper).")]
     = "unit_means",
     limit: Annotated[int | None, typer.Option(help="Use so many prompts of each class, drawn by seed.")] = None,
@@ -43,16 +50,13 @@ def calibrate(
     as_json: JsonOption = False,
 ) -> None:
     """Learn directions, a plane and discriminative sites from two prompt files."""
-    from lenssteer.prompts import ContrastSet
     from lenssteer.recipe import calibrate as learn
 
     require_writable(output / "calibration.json")
-    contrast = ContrastSet.from_files(positive, negative, column=column)
-    if limit is not None:
-        contrast = contrast.split({"calibration": limit}, seed=seed)["calibration"]
+    contrast = _contrast(positive, negative, pairs, column, limit, seed)
     lens = load(model, backend, device, dtype, template)
-    calibration = learn(lens, contrast, sites=sites, at=at, rule=rule, system=system,
-                        progress="reading prompts")
+    calibration = learn(lens, contrast, sites=sites, at=at or ("answer(-2)" if pairs else "last"), rule=rule,
+                        system=system, finder=finder, plane=plane, progress="reading prompts")
     calibration.save(output)
     if as_json:
         emit({"output": str(output), "direction": str(calibration.direction.site),
@@ -65,3 +69,18 @@ def calibrate(
     typer.echo(f"global direction: {calibration.direction.site}; discriminative sites: {kept}")
     steer = f"--steer {output} --degrees 180" if kept else f"--steer {output} --method ablation"
     typer.echo(f"\nNext:  lenssteer layers {output}\n       lenssteer generate {model} {steer} \"your prompt\"")
+
+
+def _contrast(positive: Path | None, negative: Path | None, pairs: Path | None, column: str | None, limit: int | None,
+              seed: int) -> Any:
+    from lenssteer.errors import PromptError
+    from lenssteer.prompts import AnswerContrast, ContrastSet, read_records
+
+    if pairs is not None and positive is None and negative is None:
+        records = read_records(pairs)
+        drawn = random.Random(seed).sample(records, min(limit, len(records))) if limit is not None else records
+        return AnswerContrast.from_pairs(drawn, pairs.stem)
+    if positive is None or negative is None or pairs is not None:
+        raise PromptError("give --positive FILE and --negative FILE, or --pairs FILE.")
+    contrast = ContrastSet.from_files(positive, negative, column=column)
+    return contrast.split({"calibration": limit}, seed=seed)["calibration"] if limit is not None else contrast

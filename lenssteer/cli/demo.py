@@ -17,6 +17,10 @@ def demo(
     backend: BackendOption = Backend.hf,
     report: Annotated[Path, typer.Option(help="Where the HTML report is written.")] = Path("report.html"),
     seed: Annotated[int, typer.Option(help="Seed of the random control.")] = 0,
+    sae: Annotated[bool, typer.Option("--sae", help="Steer by latents of the demo's SAE instead, beside difference in "
+                                      "means.")] = False,
+    honesty: Annotated[bool, typer.Option("--honesty", help="Steer against lying instead: SwFC, StTP and StMP, over "
+                                          "five turns.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Steer the embedded demo model: calibrate, choose settings on one split, compare methods on another.
@@ -25,6 +29,9 @@ def demo(
     """
     import sys
 
+    if sae or honesty:
+        _further(sae, honesty, backend, seed, as_json)
+        return
     from lenssteer.report import write_report
     from lenssteer.studies.demo import demo_study
 
@@ -41,6 +48,30 @@ def demo(
     _print(result)
     typer.echo(f"\n{result['seconds']:.0f} s. Report: {path}\n"
                "Next:  lenssteer calibrate MODEL --positive FILE --negative FILE -o DIR")
+
+
+def _further(sae: bool, honesty: bool, backend: Backend, seed: int, as_json: bool) -> None:
+    """The study asked for by --sae or --honesty."""
+    import sys
+
+    from lenssteer.cli.tables import print_honesty, print_latents
+    from lenssteer.errors import ParameterError
+
+    if sae and honesty:
+        raise ParameterError("--sae and --honesty are two studies; run one after the other.")
+    if sae:
+        from lenssteer.studies.latents import latents_study
+
+        result, show = latents_study(load("demo", backend, "cpu", "float32", None), seed=seed), print_latents
+    else:
+        from lenssteer.studies.honesty import honesty_study
+
+        chat = load("demo-chat", backend, "cpu", "float32", None)
+        result, show = honesty_study(chat, seed=seed, progress=sys.stderr.isatty()), print_honesty
+    if as_json:
+        emit(result)
+    else:
+        show(result)
 
 
 def _name(row: dict[str, Any]) -> str:

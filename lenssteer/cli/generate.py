@@ -18,6 +18,7 @@ from lenssteer.cli.options import (
     folder_kind,
     friendly,
     load,
+    named_values,
 )
 
 
@@ -28,15 +29,19 @@ def generate(
     file: Annotated[Path | None, typer.Option("--prompts", help="Read prompts from a file instead.")] = None,
     column: Annotated[str | None, typer.Option(help="Column of that file.")] = None,
     steer: Annotated[Path | None, typer.Option(help="Calibration or steerer folder; none: unsteered.")] = None,
-    method: Annotated[str, typer.Option(help="With a calibration: selective, standard-angular, adaptive-angular, "
-                                        "ablation, addition.")] = "selective",
+    method: Annotated[str, typer.Option(help="With a calibration: a name that `lenssteer methods` lists.")]
+    = "selective",
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the method; "
+                                                       "may be repeated.")] = None,
     degrees: Annotated[float | None, typer.Option(help="Angle of a rotation.")] = None,
     coefficient: Annotated[float | None, typer.Option(help="Multiple of the class difference, for addition.")] = None,
     sites: Annotated[str | None, typer.Option(help="discriminative, all, or sites such as resid_post.5,"
                                               "resid_post.6.")] = None,
     source: Annotated[str | None, typer.Option(help="Site whose direction is used.")] = None,
-    where: Annotated[str, typer.Option(help="all, prompt, generated, after_instruction, last_prompt, first_n(3).")]
-    = "all",
+    where: Annotated[str | None, typer.Option(help="all, prompt, generated, after_instruction, last_prompt, "
+                                              "first_n(3). By default the method's own.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="Strength along the answer: linear(16), cosine(16), first_n(4). "
+                                                 "By default constant.")] = None,
     compare: Annotated[bool, typer.Option(help="Show the unsteered answer beside.")] = False,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 64,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
@@ -57,7 +62,9 @@ def generate(
     asked = read_prompts(file, column=column) if file else list(prompts or [])
     if not asked:
         raise PromptError("no prompt was given; write one after the model, or use --prompts FILE.")
-    steerer, template = _steerer(steer, method, degrees, coefficient, sites, source, where, template)
+    given = {"degrees": degrees, "coefficient": coefficient, **named_values(settings or [])}
+    steerer, template = _steerer(steer, method, given, sites, source, where, template)
+    steerer = steerer.over(schedule) if steerer is not None and schedule else steerer
     lens = load(model, backend, device, dtype, template)
     decoding = Decoding(max_new_tokens, temperature, seed=seed)
 
@@ -74,8 +81,8 @@ def generate(
     _show(asked, texts, receipt, as_json)
 
 
-def _steerer(folder: Path | None, method: str, degrees: float | None, coefficient: float | None, sites: str | None,
-             source: str | None, where: str, template: str | None) -> tuple[Any, str | None]:
+def _steerer(folder: Path | None, method: str, given: dict[str, Any], sites: str | None, source: str | None,
+             where: str | None, template: str | None) -> tuple[Any, str | None]:
     """The steerer asked for, and the prompt format it was calibrated with unless another is given."""
     if folder is None:
         return None, template
@@ -85,11 +92,10 @@ def _steerer(folder: Path | None, method: str, degrees: float | None, coefficien
     if folder_kind(folder) == "steerer":
         steerer = Steerer.load(folder)
         record = steerer.provenance.get("calibration", {})
-        return steerer.at(where) if where != "all" else steerer, template or record.get("template")
+        return steerer.at(where) if where else steerer, template or record.get("template")
     calibration = Calibration.load(folder)
     chosen = [name.strip() for name in sites.split(",")] if sites and "." in sites else sites
-    steerer = calibration.steerer(method, degrees=degrees, coefficient=coefficient, sites=chosen, source=source,
-                                  where=where)
+    steerer = calibration.steerer(method, sites=chosen, source=source, where=where, **given)
     return steerer, template or calibration.record.get("template")
 
 

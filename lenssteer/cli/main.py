@@ -5,10 +5,17 @@ from typing import Annotated
 import typer
 
 from lenssteer.cli.calibrate import calibrate
+from lenssteer.cli.compare import compare
 from lenssteer.cli.demo import demo
 from lenssteer.cli.generate import generate
+from lenssteer.cli.judge_agreement import judge_agreement
 from lenssteer.cli.layers import layers
+from lenssteer.cli.methods import methods
+from lenssteer.cli.orthogonalise import orthogonalise
+from lenssteer.cli.refusal import refusal
+from lenssteer.cli.select import select
 from lenssteer.cli.selfcheck import selfcheck
+from lenssteer.cli.sweep import sweep
 
 app = typer.Typer(
     name="lenssteer",
@@ -20,7 +27,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (demo, calibrate, layers, generate, selfcheck):
+for command in (demo, calibrate, refusal, layers, select, methods, generate, compare, sweep, orthogonalise,
+                judge_agreement, selfcheck):
     app.command()(command)
 
 

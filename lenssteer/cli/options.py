@@ -25,7 +25,7 @@ class Backend(StrEnum):
     hf = "hf"
 
 
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", help='"demo", a local folder, or a hub id.')]
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", help='"demo", "demo-chat", a local folder, or a hub id.')]
 BackendOption = Annotated[Backend, typer.Option(help="hooked: HookedTransformer; bridge: TransformerBridge; "
                                                 "hf: plain transformers, the fastest.")]
 DeviceOption = Annotated[str, typer.Option(help="Such as cpu, cuda or mps.")]
@@ -106,3 +106,32 @@ def folder_kind(folder: Path) -> str:
         if (folder / f"{kind}.json").is_file():
             return kind
     raise FileError(f"{folder} holds no calibration and no steerer; make one with `lenssteer calibrate`.")
+
+
+def named_values(settings: list[str]) -> dict[str, Any]:
+    """`name=value` options: numbers where they read as numbers, else text.
+
+    >>> named_values(["strength=0.4", "latent=12", "sae=folder"])
+    {'strength': 0.4, 'latent': 12, 'sae': 'folder'}
+
+    Raises:
+        ParameterError: when one has no equals sign.
+    """
+    from lenssteer.errors import ParameterError
+
+    found: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or not name:
+            raise ParameterError(f"cannot read --set {setting!r}; expected NAME=VALUE, for example strength=0.4.")
+        found[name.strip()] = _number_or_text(text.strip())
+    return found
+
+
+def _number_or_text(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
