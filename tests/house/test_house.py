@@ -17,7 +17,7 @@ from lenssteer.errors import LenssteerError
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "lenssteer"
 MODULES = [name for _, name, _ in pkgutil.walk_packages([str(PACKAGE)], "lenssteer.") if not name.endswith("__main__")]
-LIGHT = [name for name in MODULES if ".models.hooked" not in name]
+LIGHT = [name for name in MODULES if ".models.hooked" not in name and not name.endswith(".train_sae")]
 LONGEST_MODULE, LONGEST_FUNCTION = 280, 45
 
 
