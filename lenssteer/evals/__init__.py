@@ -7,8 +7,8 @@ from lenssteer.evals.divergence import Divergence, Reference, next_token_diverge
 from lenssteer.evals.fluency import answer_nll
 from lenssteer.evals.latents import logit_lens, output_score
 from lenssteer.evals.rates import demo_rates, mean_rates
-from lenssteer.evals.refusal import refusal_log_odds, refusal_score, refusal_tokens
 from lenssteer.evals.strength import Calibrated, calibrate_strength
+from lenssteer.recipe.refusal_metric import refusal_log_odds, refusal_score, refusal_tokens
 
 __all__ = [
     "Calibrated", "Diagnostics", "Difference", "Divergence", "Reference", "answer_nll", "calibrate_strength",

@@ -153,10 +153,19 @@ def choose(
     return min(kept, key=lambda i: scores[i]["bypass"])
 
 
+def too_deep(layer: int, n_layers: int) -> bool:
+    """Whether a layer lies at 0.8 of the depth or deeper, as the paper bounds it; in whole numbers.
+
+    >>> too_deep(7, 10), too_deep(8, 10)
+    (False, True)
+    """
+    return 5 * layer >= 4 * n_layers
+
+
 def _failed(line: Mapping[str, Any], n_layers: int, strict: bool, max_kl: float | int,
             min_induce: float | int) -> list[bool]:
     layer, kl, induce = line["layer"], line["kl"], line["induce"]
     return [any(line[name] != line[name] for name in ("bypass", "induce", "kl")),
-            5 * layer >= 4 * n_layers if strict else layer >= 4 * n_layers // 5,
+            too_deep(layer, n_layers) if strict else layer >= 4 * n_layers // 5,
             kl >= max_kl if strict else kl > max_kl,
             induce <= min_induce if strict else induce < min_induce]

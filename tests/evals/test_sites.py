@@ -89,7 +89,7 @@ def test_arditi_rules_out_by_depth_induce_and_kl(demo, resid_post, held_out, tab
     assert wide[Site(6, "resid_post")] is not None
     assert wide[Site(7, "resid_post")] is None, "deeper than .8 of the layers"
     assert wide[Site(1, "resid_post")] is None, "does not induce"
-    monkeypatch.setattr(criteria, "DEPTH", 2.0)
+    monkeypatch.setattr(criteria, "too_deep", lambda layer, n_layers: False)
     assert site_scores(demo, resid_post, held_out, criteria=["arditi"]).scores["arditi"][Site(7, "resid_post")] is not None
 
 

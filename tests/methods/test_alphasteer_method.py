@@ -57,8 +57,8 @@ def test_it_reads_malicious_prompts_and_hardly_benign_ones(demo, calibration):
 
 
 def test_positive_strength_steers_towards_refusal(demo, calibration):
-    from lenssteer.evals.refusal import refusal_log_odds, refusal_tokens
     from lenssteer.models.demo.world import requests
+    from lenssteer.recipe.refusal_metric import refusal_log_odds, refusal_tokens
 
     harmful, harmless = ([p.text for p in requests("selection", kind)[:20]] for kind in ("harmful", "harmless"))
     tokens = refusal_tokens(demo, harmful, harmless)

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from tests.conftest import shared
-from tests.real.test_stories import TEMPLATE, refusal
+from tests.real.conftest import TEMPLATE
+from tests.real.test_stories import refusal
 
 pytestmark = pytest.mark.real
 ORGANISM = "models/stories260k-refusal"

@@ -3,17 +3,10 @@
 import pytest
 
 from tests.conftest import shared
-from tests.real.test_stories import TEMPLATE, refusal, tells_a_story
+from tests.real.test_stories import refusal, tells_a_story
 
 pytestmark = pytest.mark.real
 TARGET = 0.1
-
-
-@pytest.fixture(scope="module")
-def organism():
-    from lenssteer.models import load_model
-
-    return load_model(shared("models/stories260k-refusal"), backend="hf", template=TEMPLATE)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,8 @@
 import pytest
 
 from tests.conftest import shared
-from tests.real.test_stories import TEMPLATE, refusal
+from tests.real.conftest import TEMPLATE
+from tests.real.test_stories import refusal
 
 pytestmark = pytest.mark.real
 LOOSE = {"max_kl": 0.2, "min_induce": -1.0}
@@ -11,20 +12,8 @@ LOOSE = {"max_kl": 0.2, "min_induce": -1.0}
 
 
 @pytest.fixture(scope="module")
-def organism():
-    from lenssteer.models import load_model
-
-    return load_model(shared("models/stories260k-refusal"), backend="hf", template=TEMPLATE)
-
-
-@pytest.fixture(scope="module")
-def parts():
-    from lenssteer.prompts import ContrastSet
-
-    contrast = ContrastSet.from_files(shared("data/harmful_prompts/advbench.csv"),
-                                      shared("data/alpaca_instructions_nc/instructions.jsonl"))
-    short = ContrastSet(contrast.positive, tuple(p for p in contrast.negative if len(p) < 160))
-    return short.split({"train": 128, "validation": 32, "test": 40}, seed=0)
+def parts(short_contrast):
+    return short_contrast.split({"train": 128, "validation": 32, "test": 40}, seed=0)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import pytest
 from tests.conftest import shared
 
 pytestmark = pytest.mark.real
-TEMPLATE = "User: {prompt}\nBot:"
 SIZES = {"calibration": 140, "selection": 40, "test": 60}
 ANGLES = [float(angle) for angle in range(0, 360, 30)]
 
@@ -25,20 +24,8 @@ def tells_a_story(answers: list[str]) -> float:
 
 
 @pytest.fixture(scope="module")
-def organism():
-    from lenssteer.models import load_model
-
-    return load_model(shared("models/stories260k-refusal"), backend="hf", template=TEMPLATE)
-
-
-@pytest.fixture(scope="module")
-def parts():
-    from lenssteer.prompts import ContrastSet
-
-    contrast = ContrastSet.from_files(shared("data/harmful_prompts/advbench.csv"),
-                                      shared("data/alpaca_instructions_nc/instructions.jsonl"))
-    short = ContrastSet(contrast.positive, tuple(p for p in contrast.negative if len(p) < 160))
-    return short.split(SIZES, seed=0)
+def parts(short_contrast):
+    return short_contrast.split(SIZES, seed=0)
 
 
 @pytest.fixture(scope="module")

@@ -8,18 +8,15 @@ refusal organism a layer whose answers open otherwise and refuse all the same. L
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from lenssteer.directions import mean_cosine, projections
-from lenssteer.evals.refusal import refusal_score
 from lenssteer.evals.sites.ground import Ground
+from lenssteer.recipe.refusal_metric import refusal_score
+from lenssteer.recipe.refusal_scores import divergence, too_deep
 from lenssteer.site import Site
 from lenssteer.steering import Steerer
 
 Scores = dict[Site, float | None]
-MAX_KL, DEPTH = 0.1, 0.8
+MAX_KL = 0.1
 
 
 @dataclass(frozen=True)
@@ -105,19 +102,14 @@ def arditi(ground: Ground) -> Scores:
         ablated = ground.calibration.steerer("ablation", source=site, sites="every_write")
         bypass, quiet = ground.steered(ablated)
         induced = ground.steered(ground.calibration.steerer("addition", source=site, coefficient=1.0))[1]
-        passed = (refusal_score(induced, tokens).mean() > 0 and _kl(harmless, quiet) < MAX_KL
-                  and site.layer < DEPTH * ground.model.card.n_layers)
+        passed = (refusal_score(induced, tokens).mean() > 0 and divergence(harmless, quiet).mean() < MAX_KL
+                  and not too_deep(site.layer, ground.model.card.n_layers))
         scores[site] = -refusal_score(bypass, tokens).mean().item() if passed else None
     return scores
 
 
 def _away(ground: Ground, site: Site) -> Steerer:
     return ground.calibration.steerer("addition", source=site, coefficient=-1.0)
-
-
-def _kl(base: Float[Tensor, "n vocab"], other: Float[Tensor, "n vocab"]) -> float:
-    p, q = torch.log_softmax(base, -1), torch.log_softmax(other, -1)
-    return (p.exp() * (p - q)).sum(-1).mean().item()
 
 
 CRITERIA: dict[str, Criterion] = {c.name: c for c in (

@@ -10,11 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lenssteer.capture import ClassSamples, capture_samples
-from lenssteer.evals.refusal import refusal_tokens
 from lenssteer.models import LensModel
 from lenssteer.prompts import ContrastSet
 from lenssteer.recipe import Calibration
-from lenssteer.recipe.refusal_metric import next_token_logits
+from lenssteer.recipe.refusal_metric import next_token_logits, refusal_tokens
 from lenssteer.site import Site
 from lenssteer.steering import Steerer
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lenssteer import edits
 from lenssteer.errors import ParameterError, PromptError
-from lenssteer.evals.refusal import refusal_log_odds, refusal_score, refusal_tokens
+from lenssteer.recipe.refusal_metric import refusal_log_odds, refusal_score, refusal_tokens
 from lenssteer.site import Site
 from lenssteer.steering import Steerer
 
