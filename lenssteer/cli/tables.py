@@ -20,8 +20,8 @@ def print_latents(result: Mapping[str, Any]) -> None:
                     ("edit", "success", "kept", "nll", "KL", "- means"))
     for row in result["rows"]:
         if "success" in row:
-            tested.add_row(row["edit"], *(short(row[name]) for name in ("success", "kept", "nll", "kl_test")),
-                           difference(row["against_means"]))
+            tested.add_row(row["edit"], short(row["success"]), short(row["kept"]), f"{row['nll']:.2f}",
+                           f"{row['kl_test']:.3f}", difference(row["against_means"]))
     console.print(tested)
     console.print(f"{result['seconds']:.0f} s. Next:  lenssteer methods", highlight=False)
 
