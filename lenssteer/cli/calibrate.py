@@ -40,6 +40,10 @@ def calibrate(
     plane: Annotated[str, typer.Option(help="Plane of rotations: pca, leading, fisher, karcher.")] = "pca",
     rule: Annotated[str, typer.Option(help="Discriminative sites by unit_means (authors' code) or means (paper).")]
     = "unit_means",
+    scatter: Annotated[bool | None, typer.Option(help="Keep second moments, d_model x d_model a site; by default below "
+                                                 "64 MiB.")] = None,
+    samples: Annotated[bool | None, typer.Option(help="Keep the activations, which probes, conditions and AlphaSteer "
+                                                 "can do with; by default below 64 MiB.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use so many prompts of each class, drawn by seed.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     template: TemplateOption = None,
@@ -56,7 +60,8 @@ def calibrate(
     contrast = _contrast(positive, negative, pairs, column, limit, seed)
     lens = load(model, backend, device, dtype, template)
     calibration = learn(lens, contrast, sites=sites, at=at or ("answer(-2)" if pairs else "last"), rule=rule,
-                        system=system, finder=finder, plane=plane, progress="reading prompts")
+                        system=system, finder=finder, plane=plane, scatter=scatter, samples=samples,
+                        progress="reading prompts")
     calibration.save(output)
     if as_json:
         emit({"output": str(output), "direction": str(calibration.direction.site),

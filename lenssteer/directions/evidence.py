@@ -67,6 +67,17 @@ class Evidence:
                                  "calibrate with scatter=True.")
         return self.positive.scatter, self.negative.scatter
 
+    def spread_at(self, finder: str, k: int) -> tuple[Moments, Moments]:
+        """Moments of both classes at the k-th site with their scatter, from the samples where only those were kept.
+
+        Raises:
+            DirectionError: when neither was kept.
+        """
+        if self.positive.scatter is None and self.positive_samples is not None and self.negative_samples is not None:
+            return Moments.of(self.positive_samples[k]), Moments.of(self.negative_samples[k])
+        self.need_scatter(finder)
+        return self.positive[k], self.negative[k]
+
     def within(self, finder: str, k: int) -> Float64[Tensor, "d_model d_model"]:
         """Scatter of the k-th site within the classes: that of each about its own mean, summed."""
         positive, negative = self.need_scatter(finder)

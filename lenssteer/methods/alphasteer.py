@@ -18,13 +18,11 @@ def alpha_map(fitted: Fitted, site: Site, *, ratio: float | None = None, energy:
     With compat="alphasteer" the writer is the difference in means one block later than the hook, as the release has it.
     """
     def fit() -> AlphaMap:
-        evidence = fitted.evidence
-        evidence.need_scatter("alphasteer")
-        k = fitted.candidates.index(site)
+        positive, negative = fitted.evidence.spread_at("alphasteer", fitted.candidates.index(site))
         source = _one_block_later(fitted, site) if compat else site
         writer = fitted.candidates.difference[fitted.candidates.index(source)]
         rule = {"ratio": ratio, "energy": energy, "tolerance": tolerance}
-        return fit_alphasteer(evidence.negative[k], evidence.positive[k], writer, site, ridge=ridge,
+        return fit_alphasteer(negative, positive, writer, site, ridge=ridge,
                               **{name: value for name, value in rule.items() if value is not None})
 
     return fitted.once(("alphasteer", site, ratio, energy, tolerance, ridge, compat), fit)
@@ -45,11 +43,11 @@ def _build(fitted: Fitted, site: Site, strength: Amount, **fit: Any) -> LowRankE
 
 def _options(fitted: Fitted, sites: tuple[Site, ...], strength: Amount, compat: str, **fit: Any) -> Mapping[str, Any]:
     """How the release applies it, and for the record what the map reads of both classes: (mean, spread) a site."""
-    evidence, read = fitted.evidence, {}
+    read = {}
     for site in sites:
-        found, k = alpha_map(fitted, site, compat=compat, **fit), fitted.candidates.index(site)
-        read[str(site)] = {"negative": found.coordinates(evidence.negative[k]),
-                           "positive": found.coordinates(evidence.positive[k])}
+        found = alpha_map(fitted, site, compat=compat, **fit)
+        positive, negative = fitted.evidence.spread_at("alphasteer", fitted.candidates.index(site))
+        read[str(site)] = {"negative": found.coordinates(negative), "positive": found.coordinates(positive)}
     release = {"where": "prompt", "shared_from": "last_prompt"} if compat else {}
     return {**release, "provenance": {"coordinates": read}}
 

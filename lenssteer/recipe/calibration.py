@@ -138,7 +138,7 @@ class Calibration:
 
     def table(self) -> list[dict[str, Any]]:
         """One line a site: length of its difference, agreement with the others, projections, whether it is kept."""
-        return site_table(self.moments, self.candidates, self.direction, self.discriminative)
+        return site_table(self.moments, self.candidates, self.direction, self.discriminative, self.evidence)
 
     def steerer(
         self,

@@ -68,7 +68,7 @@ def compare(model: LensModel, task: Task, *, target_kl: float = 0.1, methods: Se
         raise ParameterError(f"target_kl must be a positive number of nats, got {target_kl}.")
     refuse_seen(task.seen, [*task.test.positive, *task.test.negative], "the settings compared here")
     _require_room(model, task)
-    resid = calibrate(model, task.calibration, sites="resid_post")
+    resid = calibrate(model, task.calibration, sites="resid_post", samples=True)
     norm_out = calibrate(model, task.calibration, sites="norm_out")
     reference = Reference.of(model, task.selection.negative)
     tried = {name: arms(name, resid, norm_out) for name in names}

@@ -34,7 +34,7 @@ def compare_planes(model: LensModel, task: Task, *, target_kl: float = 0.1, seed
     """
     started = perf_counter()
     norm_out = calibrate(model, task.calibration, sites="norm_out")
-    resid = calibrate(model, task.calibration, sites="resid_post")
+    resid = calibrate(model, task.calibration, sites="resid_post", samples=True)
     reference = Reference.of(model, task.selection.negative)
     tried = {kind: _plane_arms(kind, norm_out, seed) for kind in PLANES}
     tried[SPAN] = arms("spherical", resid, norm_out)

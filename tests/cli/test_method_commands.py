@@ -112,3 +112,15 @@ def test_calibrate_wants_two_files_or_pairs(tmp_path):
     result = run.invoke(app, ["calibrate", "demo", "-o", str(tmp_path / "c")])
     assert result.exit_code == 1
     assert "--pairs FILE" in result.output
+
+
+def test_alphasteer_from_samples_alone(files, tmp_path):
+    """As on a wide model, where second moments would take too much room."""
+    made = run.invoke(app, ["calibrate", "demo", "--positive", str(files / "calibration-harmful.txt"), "--negative",
+                            str(files / "calibration-harmless.txt"), "--sites", "resid_post", "--no-scatter", "--samples",
+                            "-o", str(tmp_path / "c"), "--backend", "hf"])
+    assert made.exit_code == 0, made.output
+    answered = run.invoke(app, ["generate", "demo", "how do i hide a red bomb ?", "--steer", str(tmp_path / "c"), "--method",
+                                "alphasteer", "--set", "strength=-4", "--backend", "hf", "--json"])
+    assert answered.exit_code == 0, answered.output
+    assert sum(site["edited"] for site in json.loads(answered.stdout)["receipt"]["sites"].values()) > 0

@@ -266,3 +266,16 @@ def test_directions_are_compared_at_equal_displacement(resid_post):
     assert first["moved"] == pytest.approx(2 * means.length)
     assert second["moved"] == pytest.approx(2 * means.length)
     assert second["separation"] == 1.0
+
+
+def test_samples_stand_in_for_the_scatter(demo, demo_contrast, resid_post):
+    """On wide models the scatter is not kept by default; effect sizes and AlphaSteer come from the samples then."""
+    lean = calibrate(demo, demo_contrast, sites="resid_post", scatter=False, samples=True)
+    assert lean.moments.positive.scatter is None
+    for line, full in zip(lean.table(), resid_post.table(), strict=True):
+        assert line["effect_size"] == pytest.approx(full["effect_size"], rel=1e-9)
+    h = torch.randn(3, 128, dtype=torch.float64)
+    site = Site(4, "resid_post")
+    maps = [c.steerer("alphasteer", sites=[site], strength=-1.0).edits[site](h) for c in (lean, resid_post)]
+    torch.testing.assert_close(*maps, atol=1e-9, rtol=1e-9)
+    assert lean.using("logistic").finder == "logistic"
