@@ -1,0 +1,1 @@
+"""Benchmarks: ratios of alternating runs, each against a stated limit."""

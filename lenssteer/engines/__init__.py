@@ -1,0 +1,1 @@
+"""Engines other than this process that answer under steerers."""
