@@ -3,13 +3,16 @@
 The folder of a run holds `sweep.json`, which says what it is about, and `rows.jsonl`, one line a finished cell.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lenssteer.artefacts.parsing import parse
+from lenssteer.artefacts.reading import read_lines, read_object
+from lenssteer.artefacts.schema.cells import Cell, Sweep
+from lenssteer.artefacts.schema.record import described
 from lenssteer.errors import FileError, MismatchError, ParameterError
 
 FORMAT = 2
@@ -95,9 +98,8 @@ class CellRow:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "CellRow":
-        """What `as_dict` wrote; what a later version added is left out."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in record.items() if name in known})
+        """What `as_dict` wrote."""
+        return cls(**record)
 
 
 def read_run(folder: Path | str) -> tuple[dict[str, Any], list[CellRow]]:
@@ -117,15 +119,18 @@ def read_cells(folder: Path | str) -> list[CellRow]:
         FileError: when another line is not a row.
     """
     path = Path(folder) / ROWS
-    if not path.exists():
-        return []
     try:
-        whole = path.read_bytes().split(b"\n")[:-1]
-        return [CellRow.from_dict(json.loads(line)) for line in whole]
+        return [_row(line, f"{path}, line {number}") for number, line in read_lines(path)]
+    except FileNotFoundError:
+        return []
     except OSError as error:
         raise FileError(f"cannot read {path}: {error}") from error
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise FileError(f"{path} is damaged: {error}") from error
+
+
+def _row(line: bytes, where: str) -> CellRow:
+    record = parse(line, where)
+    described(Cell, line, where)
+    return CellRow.from_dict(record)
 
 
 def read_header(folder: Path) -> dict[str, Any]:
@@ -137,14 +142,15 @@ def read_header(folder: Path) -> dict[str, Any]:
     """
     path = folder / HEADER
     try:
-        header = json.loads(path.read_text(encoding="utf-8"))
+        header, text = read_object(path)
     except FileNotFoundError as error:
         raise FileError(f"{folder} holds no sweep: {HEADER} is missing.") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
         raise FileError(f"{path} is damaged: {error}") from error
-    if not isinstance(header, dict) or header.get("kind") != "sweep" or not isinstance(header.get("cells"), list):
+    if header.get("kind") != "sweep" or not isinstance(header.get("cells"), list):
         raise FileError(f"{path} does not describe a sweep.")
     if header.get("format") not in READABLE:
-        raise MismatchError(f"{folder} has format version {header.get('format')}, this lenssteer reads "
+        raise MismatchError(f"{folder} has format version {str(header.get('format'))[:20]}, this lenssteer reads "
                             f"{' and '.join(map(str, READABLE))}; use the version that wrote it.")
+    described(Sweep, text, path)
     return header

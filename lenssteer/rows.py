@@ -7,6 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lenssteer.artefacts.parsing import parse
+from lenssteer.artefacts.reading import read_lines
+from lenssteer.artefacts.schema.record import described
+from lenssteer.artefacts.schema.rows import Row as RowSchema
+from lenssteer.artefacts.writing import append_line
 from lenssteer.errors import FileError
 
 Z_95 = 1.959963984540054
@@ -79,22 +84,31 @@ class Row:
 
 
 def write_rows(path: Path | str, rows: Iterable[Row]) -> None:
-    """Append rows to a JSONL file."""
-    with Path(path).open("a", encoding="utf-8") as file:
+    """Append rows to a JSONL file; each is on disk before the next.
+
+    Raises:
+        FileError: when the file cannot be written, or a number is not finite.
+    """
+    try:
         for row in rows:
-            file.write(json.dumps(row.as_dict()) + "\n")
+            append_line(Path(path), json.dumps(row.as_dict(), allow_nan=False).encode())
+    except (OSError, ValueError) as error:
+        raise FileError(f"cannot write {path}: {error}") from error
 
 
 def read_rows(path: Path | str) -> list[Row]:
-    """Rows of a JSONL file.
+    """Rows of a JSONL file; a torn last line is passed over.
 
     Raises:
         FileError: when the file is absent, or a line is not a row.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-        return [Row.from_dict(json.loads(line)) for line in lines if line.strip()]
+        return [_row(line, f"{path}, line {number}") for number, line in read_lines(Path(path)) if line.strip()]
     except OSError as error:
         raise FileError(f"cannot read {path}: {error}") from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise FileError(f"{path} is not a file of rows: {error}") from error
+
+
+def _row(line: bytes, where: str) -> Row:
+    record = parse(line, where)
+    described(RowSchema, line, where)
+    return Row.from_dict(record)

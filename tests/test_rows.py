@@ -21,7 +21,7 @@ def test_damaged_rows_are_refused(tmp_path):
     with pytest.raises(FileError, match="cannot read"):
         read_rows(tmp_path / "none.jsonl")
     (tmp_path / "bad.jsonl").write_text('{"method": 1}\n')
-    with pytest.raises(FileError, match="not a file of rows"):
+    with pytest.raises(FileError, match="line 1 is damaged at method"):
         read_rows(tmp_path / "bad.jsonl")
 
 

@@ -6,6 +6,7 @@ unembedding are never computed. What stays in memory does not grow with the numb
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from jaxtyping import Float, Int
@@ -16,11 +17,10 @@ from lenssteer.capture.positions import ReadAt
 from lenssteer.errors import ParameterError, SteeringError
 from lenssteer.maths import Moments
 from lenssteer.models import LensModel
-from lenssteer.progress import track
-from lenssteer.prompts import AnswerContrast, Columns, ContrastSet, Encoded, Tokens, batches, pad
+from lenssteer.models.sizing import fitting
+from lenssteer.prompts import AnswerContrast, Columns, ContrastSet, Encoded, Tokens, pad
 from lenssteer.site import Site
 
-BATCH_TOKENS = 8192
 HELD_VALUES = 1 << 22
 """Values held before they are merged: merging [d_model, d_model] scatters after every batch would cost more than it
 saves memory."""
@@ -55,8 +55,8 @@ def activations(
     sites: Sequence[Site],
     at: ReadAt,
     *,
-    batch_tokens: int = BATCH_TOKENS,
-    batch_size: int = 64,
+    batch_tokens: int | None = None,
+    batch_size: int | None = None,
     progress: str = "",
 ) -> Iterator[tuple[Int[Tensor, " batch"], Float[Tensor, "sites batch d_model"]]]:
     """Activations batch by batch, float32: which prompts, and one vector a site and prompt.
@@ -66,8 +66,8 @@ def activations(
         encoded: Prompts, with answers where `at` reads answers.
         sites: Any order; the leading axis follows it.
         at: Which token, or span, of each prompt.
-        batch_tokens: Most padded tokens of a batch.
-        batch_size: Most prompts of a batch.
+        batch_tokens: Most padded tokens of a batch; None for any number.
+        batch_size: Most prompts of a batch; None finds it from the memory that is free.
         progress: Label of a progress bar; "" for none.
 
     Raises:
@@ -76,9 +76,13 @@ def activations(
     """
     if not sites:
         raise ParameterError("no sites to capture; name at least one.")
-    for group in track(batches(encoded, tokens=batch_tokens, rows=batch_size), progress):
+
+    def read(group: list[int]) -> tuple[Tensor, Tensor]:
         tokens = pad([encoded[i] for i in group], pad_id=model.pad_id, rows=group)
-        yield tokens.rows, one_pass(model, tokens, sites, at.weights(tokens).unsqueeze(1))[:, :, 0]
+        return tokens.rows, one_pass(model, tokens, sites, at.weights(tokens).unsqueeze(1))[:, :, 0]
+
+    for _, found in fitting(model, encoded, read, rows=batch_size, tokens=batch_tokens, progress=progress):
+        yield found
 
 
 def one_pass(
@@ -90,16 +94,21 @@ def one_pass(
         SteeringError: when an activation is not finite, or the pass misses a site.
     """
     read: dict[Site, Tensor] = {}
-    column, rows = weights.argmax(-1).to(model.device), torch.arange(len(weights), device=model.device)[:, None]
     single = bool((weights.max(-1).values == 1).all())
-    placed = weights.to(model.device)
-    used = (placed > 0).any(1).unsqueeze(-1)
+
+    @cache
+    def placed(device: torch.device) -> tuple[Tensor, Tensor]:
+        """What a site on a device is read with: rows and columns, or weights and where one is not zero."""
+        if single:
+            return torch.arange(len(weights), device=device)[:, None], weights.argmax(-1).to(device)
+        return weights.to(device), (weights > 0).any(1).unsqueeze(-1).to(device)
 
     def reader(site: Site) -> Callable[[Tensor, Columns | None], None]:
         def read_site(h: Tensor, _columns: Columns | None) -> None:
+            first, second = placed(h.device)
             # Padding may hold anything, and 0 * nan is nan: a mean must not touch it.
-            read[site] = (h[rows, column] if single
-                          else torch.bmm(placed, torch.where(used, h.float(), 0.0))).float()
+            read[site] = (h[first, second] if single
+                          else torch.bmm(first, torch.where(second, h.float(), 0.0))).float()
             if len(read) == len(sites):
                 raise _Done
 
@@ -132,7 +141,7 @@ def capture_moments(
     template: str | None = None,
     system: str | None = None,
     scatter: bool = False,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
     progress: str = "",
 ) -> ClassMoments:
     """Moments of both classes at every site, from one pass over all prompts.
@@ -145,7 +154,7 @@ def capture_moments(
         template: Prompt format; see `lenssteer.prompts.chat`.
         system: System prompt for all.
         scatter: Whether to keep [d_model, d_model] sums a site and class; means need none.
-        batch_tokens: Most padded tokens of a batch.
+        batch_tokens: Most padded tokens of a batch; None finds it from the memory that is free.
         progress: Label of a progress bar; "" for none.
 
     Raises:

@@ -7,15 +7,15 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from lenssteer.capture.capture import BATCH_TOKENS, one_pass
+from lenssteer.capture.capture import one_pass
 from lenssteer.capture.encoding import encode_contrast
 from lenssteer.capture.positions import ReadAt
 from lenssteer.directions import Direction
 from lenssteer.directions.candidates import DEGENERATE_RATIO
 from lenssteer.errors import DirectionError, ParameterError
 from lenssteer.models import LensModel
-from lenssteer.progress import track
-from lenssteer.prompts import ContrastSet, Encoded, batches, pad
+from lenssteer.models.sizing import fitting
+from lenssteer.prompts import ContrastSet, Encoded, pad
 from lenssteer.site import Site
 
 
@@ -74,7 +74,7 @@ def capture_grid(
     *,
     template: str | None = None,
     system: str | None = None,
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
     progress: str = "",
 ) -> Grid:
     """Class means at every site and position, from one pass over all prompts.
@@ -87,7 +87,7 @@ def capture_grid(
             instruction, -|I| to -1, where |I| is the fewest that a prompt has. Without a template, -1 alone.
         template: Prompt format; see `lenssteer.prompts.chat`.
         system: System prompt for all.
-        batch_tokens: Most padded tokens of a batch.
+        batch_tokens: Most padded tokens of a batch; None finds it from the memory that is free.
         progress: Label of a progress bar; "" for none.
 
     Raises:
@@ -104,11 +104,14 @@ def capture_grid(
         raise ParameterError(f"expected different sites and positions, got {len(sites)} sites and positions {offsets}.")
     picks = [ReadAt.offset(offset) for offset in offsets]
     sums = torch.zeros(2, len(sites), len(offsets), model.card.d_model, dtype=torch.float64)
-    for group in track(batches(encoded, tokens=batch_tokens, rows=64), progress):
+
+    def read(group: list[int]) -> Tensor:
         tokens = pad([encoded[i] for i in group], pad_id=model.pad_id, rows=group)
-        read = one_pass(model, tokens, sites, torch.stack([pick.weights(tokens) for pick in picks], 1)).double()
-        is_positive = tokens.rows < len(contrast.positive)
-        sums += torch.stack([read[:, is_positive].sum(1), read[:, ~is_positive].sum(1)])
+        return one_pass(model, tokens, sites, torch.stack([pick.weights(tokens) for pick in picks], 1)).double()
+
+    for group, found in fitting(model, encoded, read, tokens=batch_tokens, progress=progress):
+        is_positive = torch.tensor(group) < len(contrast.positive)
+        sums += torch.stack([found[:, is_positive].sum(1), found[:, ~is_positive].sum(1)])
     counts = len(contrast.positive), len(contrast.negative)
     return Grid(tuple(sites), tuple(offsets), sums[0] / counts[0], sums[1] / counts[1], counts)
 

@@ -12,10 +12,13 @@ from lenssteer.cli.options import (
     BackendOption,
     DeviceOption,
     DtypeOption,
+    GpusOption,
     JsonOption,
     ModelName,
+    RayOption,
     SystemOption,
     TemplateOption,
+    WorkersOption,
     emit,
     friendly,
     load,
@@ -55,17 +58,27 @@ def calibrate(
     backend: BackendOption = Backend.hooked,
     device: DeviceOption = "cpu",
     dtype: DtypeOption = "float32",
+    ray: RayOption = None,
+    workers: WorkersOption = None,
+    gpus_per_worker: GpusOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Learn directions, a plane and discriminative sites from two prompt files."""
-    from lenssteer.recipe import calibrate as learn
-
     require_writable(output / "calibration.json")
     contrast = _contrast(positive, negative, pairs, column, limit, seed)
-    lens = load(model, backend, device, dtype, template)
-    calibration = learn(lens, contrast, sites=sites, at=at or ("answer(-2)" if pairs else "last"), rule=rule,
-                        system=system, finder=finder, plane=plane, scatter=scatter, samples=samples,
-                        progress="reading prompts")
+    options = {"sites": sites, "at": at or ("answer(-2)" if pairs else "last"), "rule": rule, "system": system,
+               "finder": finder, "plane": plane, "scatter": scatter, "samples": samples, "progress": "reading prompts"}
+    if ray is None:
+        from lenssteer.recipe import calibrate as learn
+
+        calibration = learn(load(model, backend, device, dtype, template), contrast, **options)
+    else:
+        from lenssteer.cli.pool import pool_of, spec_of
+        from lenssteer.cluster import cluster_calibrate
+
+        with pool_of(ray, workers, gpus_per_worker, device) as pool:
+            [calibration] = cluster_calibrate(pool, [spec_of(model, backend, device, dtype, template)], contrast,
+                                              **options)
     calibration.save(output)
     if as_json:
         emit({"output": str(output), "direction": str(calibration.direction.site),

@@ -10,6 +10,7 @@ from lenssteer.cli.complete import complete_methods
 from lenssteer.cli.options import (
     Backend,
     BackendOption,
+    BatchSizeOption,
     DeviceOption,
     DtypeOption,
     JsonOption,
@@ -48,6 +49,7 @@ def compare(
     backend: BackendOption = Backend.hf,
     device: DeviceOption = "cpu",
     dtype: DtypeOption = "float32",
+    batch_size: BatchSizeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare every method at equal KL, against unsteered, prompt-only and a random direction."""
@@ -69,6 +71,7 @@ def compare(
     for path in (path for path in (report, output) if path):
         require_writable(path)
     lens = load(model, backend, device, dtype, template)
+    lens.most_rows = batch_size
     options: dict[str, Any] = {"target_kl": target_kl, "seed": seed, "progress": sys.stderr.isatty()}
     result = compare_planes(lens, task, **options) if planes else study(
         lens, task, methods=methods.split(",") if methods else None, **options)

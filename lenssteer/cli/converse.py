@@ -12,6 +12,7 @@ from lenssteer.cli.generate import steerer_of
 from lenssteer.cli.options import (
     Backend,
     BackendOption,
+    BatchSizeOption,
     DeviceOption,
     DtypeOption,
     JsonOption,
@@ -47,7 +48,7 @@ def converse(
     where: Annotated[str | None, typer.Option(autocompletion=complete_where,
                                               help="all, prompt, generated, ...; by default the method's own.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 64,
-    batch_size: Annotated[int, typer.Option(help="Most rows of a batch.")] = 64,
+    batch_size: BatchSizeOption = None,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of sampling and of the bootstrap.")] = 0,
     show_completions: Annotated[bool, typer.Option("--show-completions", help="Keep and print what was said.")] = False,

@@ -8,19 +8,23 @@ from typing import Annotated, Any
 import typer
 
 from lenssteer.cli.complete import complete_choices, complete_methods, complete_where
+from lenssteer.cli.engine import EngineName, EngineOption, EngineSettings, load_speaker, require_torch
 from lenssteer.cli.generate import steerer_of
 from lenssteer.cli.open_ended import FILES, lines, require
 from lenssteer.cli.options import (
     Backend,
     BackendOption,
+    BatchSizeOption,
     DeviceOption,
     DtypeOption,
+    GpusOption,
     JsonOption,
     ModelName,
+    RayOption,
     TemplateOption,
+    WorkersOption,
     emit,
     friendly,
-    load,
     named_values,
     require_writable,
 )
@@ -55,13 +59,18 @@ def evaluate(
                                                     "number.")] = None,
     chat: Annotated[bool, typer.Option(help="Put questions into the chat template, or into --template.")] = False,
     seed: Annotated[int, typer.Option(help="Of examples, sampling and intervals.")] = 0,
-    batch_size: Annotated[int, typer.Option(help="Most rows of a batch.")] = 64,
+    batch_size: BatchSizeOption = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write everything, with the score of every "
                                                 "item, to this JSON file.")] = None,
     template: TemplateOption = None,
     backend: BackendOption = Backend.hooked,
     device: DeviceOption = "cpu",
     dtype: DtypeOption = "float32",
+    engine: EngineOption = EngineName.torch,
+    engine_settings: EngineSettings = None,
+    ray: RayOption = None,
+    workers: WorkersOption = None,
+    gpus_per_worker: GpusOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure capability on lm-eval tasks, unsteered and steered on the same items, and what steering retains."""
@@ -69,15 +78,25 @@ def evaluate(
         require_writable(output)
     named = list(dict.fromkeys(name.strip() for name in tasks.split(",") if name.strip()))
     files = require([name for name in named if name in FILES], judge, data)
+    require_torch(engine, {"--ray": ray, **files})
     steerer, template = steerer_of(steer, method, named_values(settings or []), sites, source, where, template)
-    lens = load(model, backend, device, dtype, template)
     found: dict[str, Any] = {}
     closed = [name for name in named if name not in files]
-    if closed or not files:
+    options = {"data": data, "shots": num_fewshot, "limit": limit, "chat": chat, "seed": seed,
+               "batch_size": batch_size, "progress": not as_json}
+    if ray is not None:
+        _refuse_open(files)
+        from lenssteer.cli.pool import pool_of, spec_of
+        from lenssteer.cluster import cluster_capability
+
+        with pool_of(ray, workers, gpus_per_worker, device) as pool:
+            found = cluster_capability(pool, spec_of(model, backend, device, dtype, template), closed, steerer,
+                                       **options)
+    lens = None if ray is not None else load_speaker(model, engine, engine_settings, backend, device, dtype, template)
+    if lens is not None and (closed or not files):
         from lenssteer.evals.benchmarks import measure_capability
 
-        found = measure_capability(lens, closed, steerer, data=data, shots=num_fewshot, limit=limit, chat=chat,
-                                   seed=seed, batch_size=batch_size, progress=not as_json)
+        found = measure_capability(lens, closed, steerer, **options)
     if judge is not None and files:
         found["open_ended"] = _open_ended(lens, steerer, files, judge, limit, max_new_tokens, seed, batch_size)
     if output is not None:
@@ -92,8 +111,16 @@ def evaluate(
             typer.echo(line)
 
 
+def _refuse_open(files: dict[str, Path]) -> None:
+    from lenssteer.errors import ParameterError
+
+    if files:
+        raise ParameterError(f"--ray spreads tasks of lm-eval; run {', '.join(files)} without it: their time is the "
+                             "judge's.")
+
+
 def _open_ended(lens: Any, steerer: Any, files: dict[str, Path], judge: str, limit: int | None, tokens: int, seed: int,
-                batch_size: int) -> list[dict[str, Any]]:
+                batch_size: int | None) -> list[dict[str, Any]]:
     from lenssteer.evals.open_ended import run_open_ended
     from lenssteer.models import Decoding
 

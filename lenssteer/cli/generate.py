@@ -1,14 +1,17 @@
 """`lenssteer generate`: answers with and without a steerer."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from lenssteer.cli.complete import complete_choices, complete_methods, complete_schedules, complete_where
+from lenssteer.cli.engine import EngineName, EngineOption, EngineSettings, load_speaker
 from lenssteer.cli.options import (
     Backend,
     BackendOption,
+    BatchSizeOption,
     DeviceOption,
     DtypeOption,
     JsonOption,
@@ -18,7 +21,6 @@ from lenssteer.cli.options import (
     emit,
     folder_kind,
     friendly,
-    load,
     named_values,
 )
 
@@ -56,12 +58,14 @@ def generate(
     backend: BackendOption = Backend.hooked,
     device: DeviceOption = "cpu",
     dtype: DtypeOption = "float32",
+    engine: EngineOption = EngineName.torch,
+    engine_settings: EngineSettings = None,
+    batch_size: BatchSizeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Answer prompts with a steered model, and say what the edit did."""
     from lenssteer.errors import PromptError
     from lenssteer.models import Decoding
-    from lenssteer.models import generate as answer
     from lenssteer.prompts import read_prompts
 
     asked = read_prompts(file, column=column) if file else list(prompts or [])
@@ -70,19 +74,11 @@ def generate(
     given = {"degrees": degrees, "coefficient": coefficient, **named_values(settings or [])}
     steerer, template = steerer_of(steer, method, given, sites, source, where, template)
     steerer = steerer.over(schedule) if steerer is not None and schedule else steerer
-    lens = load(model, backend, device, dtype, template)
     decoding = Decoding(max_new_tokens, temperature, seed=seed)
-
-    def answers() -> list[str]:
-        return answer(lens, asked, decoding, system=system, progress="answering" if len(asked) > 8 else "")
-
-    if steerer is None:
-        _show(asked, {"unsteered": answers()}, None, as_json)
-        return
-    steerer.check(lens)
-    texts = {"unsteered": answers()} if compare else {}
-    with steerer.on(lens) as receipt:
-        texts["steered"] = answers()
+    lens = load_speaker(model, engine, engine_settings, backend, device, dtype, template)
+    wanted = {"unsteered": None} if compare or steerer is None else {}
+    wanted |= {"steered": steerer} if steerer is not None else {}
+    texts, receipt = _answers(lens, wanted, asked, decoding, system, batch_size)
     _show(asked, texts, receipt, as_json)
 
 
@@ -102,6 +98,26 @@ def steerer_of(folder: Path | None, method: str, given: dict[str, Any], sites: s
     chosen = [name.strip() for name in sites.split(",")] if sites and "." in sites else sites
     steerer = calibration.steerer(method, sites=chosen, source=source, where=where, **given)
     return steerer, template or calibration.record.get("template")
+
+
+def _answers(lens: Any, wanted: dict[str, Any], asked: list[str], decoding: Any,
+             system: str | None, batch_size: int | None) -> tuple[dict[str, list[str]], Any]:
+    """Answers by name under each steerer, and the receipt of the last."""
+    from lenssteer.models import LensModel
+    from lenssteer.models import generate as answer
+
+    for steerer in filter(None, wanted.values()):
+        steerer.check(lens)
+    if not isinstance(lens, LensModel):
+        found = lens.answers([(steerer, 1) for steerer in wanted.values()], asked, decoding, system=system)
+        return dict(zip(wanted, found, strict=True)), lens.receipts[-1]
+    texts, receipts = {}, []
+    for name, steerer in wanted.items():
+        with nullcontext() if steerer is None else steerer.on(lens) as receipt:
+            texts[name] = answer(lens, asked, decoding, system=system, batch_size=batch_size,
+                                 progress="answering" if len(asked) > 8 else "")
+        receipts.append(receipt)
+    return texts, receipts[-1]
 
 
 def _show(prompts: list[str], texts: dict[str, list[str]], receipt: Any, as_json: bool) -> None:

@@ -34,12 +34,22 @@ ModelName = Annotated[str, typer.Argument(metavar="MODEL", autocompletion=comple
                                           help='"demo", "demo-chat", a local folder, or a hub id.')]
 BackendOption = Annotated[Backend, typer.Option(help="hooked: HookedTransformer; bridge: TransformerBridge; "
                                                 "hf: plain transformers, the fastest.")]
-DeviceOption = Annotated[str, typer.Option(help="Such as cpu, cuda or mps.")]
+DeviceOption = Annotated[str, typer.Option(help="Such as cpu, cuda or mps; auto spreads the layers over what there is, with "
+                                       "backends hf and bridge.")]
 DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16, float16 or float64.")]
 TemplateOption = Annotated[str | None, typer.Option(
     callback=lambda value: value.replace("\\n", "\n") if value else value,
     help="auto, chat, none, or a pattern such as 'User: {prompt}\\nBot:'. By default the calibration's, else auto.")]
 SystemOption = Annotated[str | None, typer.Option(help="System prompt.")]
+RayOption = Annotated[str | None, typer.Option("--ray", metavar="ADDRESS|local", help="Spread the work over a Ray "
+                                               "cluster: HOST:PORT of its head, auto, or local for this machine.")]
+WorkersOption = Annotated[int | None, typer.Option(help="With --ray: how many workers, each with the model; by default "
+                                                   "one a core, at most eight a node.")]
+GpusOption = Annotated[float | None, typer.Option(help="With --ray: GPUs of a worker, 0.5 for half of one; by default "
+                                                  "one with a cuda device, else none.")]
+BatchSizeOption = Annotated[Any, typer.Option(
+    metavar="N|auto", parser=str, callback=lambda text: _batch_size(text), show_default="auto",
+    help="Most rows of a batch; auto finds it from the memory that is free.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -84,6 +94,14 @@ def _how_to_go_on(command: str, output: Path | None) -> str:
 
 def _show_warning(message: Warning | str, *_place: Any) -> None:
     typer.secho(f"warning: {message}", fg=typer.colors.YELLOW, err=True)
+
+
+def _batch_size(text: str | None) -> int | None:
+    if text in (None, "auto"):
+        return None
+    if not (text.isdecimal() and int(text)):
+        raise typer.BadParameter("expected a number of at least 1, or auto.")
+    return int(text)
 
 
 def load(name: str, backend: Backend, device: str, dtype: str, template: str | None, *, check: bool = True) -> Any:

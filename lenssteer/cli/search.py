@@ -10,6 +10,7 @@ from lenssteer.cli.complete import complete_choices, complete_methods, complete_
 from lenssteer.cli.options import (
     Backend,
     BackendOption,
+    BatchSizeOption,
     DeviceOption,
     DtypeOption,
     JsonOption,
@@ -59,7 +60,7 @@ def search(
     trials: Annotated[int, typer.Option(help="Settings drawn from a range.")] = 36,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 64,
     seed: Annotated[int, typer.Option(help="Of the order of the prompts, and of the sampler.")] = 0,
-    batch_size: Annotated[int, typer.Option(help="Most rows of a batch; settings share batches.")] = 256,
+    batch_size: BatchSizeOption = None,
     template: TemplateOption = None,
     system: SystemOption = None,
     backend: BackendOption = Backend.hf,

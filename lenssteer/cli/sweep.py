@@ -8,17 +8,21 @@ from typing import Annotated, Any
 import typer
 
 from lenssteer.cli.complete import complete_choices, complete_judges, complete_methods, complete_scores, complete_where
+from lenssteer.cli.engine import EngineName, EngineOption, EngineSettings, load_speaker, require_torch
 from lenssteer.cli.options import (
     Backend,
     BackendOption,
+    BatchSizeOption,
     DeviceOption,
     DtypeOption,
+    GpusOption,
     JsonOption,
+    RayOption,
     SystemOption,
     TemplateOption,
+    WorkersOption,
     emit,
     friendly,
-    load,
     named_values,
     require_writable,
     warn_of_seen,
@@ -58,7 +62,7 @@ def sweep(
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 64,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of sampling.")] = 0,
-    batch_size: Annotated[int, typer.Option(help="Most rows of a batch; settings share batches.")] = 256,
+    batch_size: BatchSizeOption = None,
     keep_answers: Annotated[bool, typer.Option("--keep-answers", help="Write the answers too, harmful ones "
                                                "included.")] = False,
     template: TemplateOption = None,
@@ -66,6 +70,11 @@ def sweep(
     backend: BackendOption = Backend.hf,
     device: DeviceOption = "cpu",
     dtype: DtypeOption = "float32",
+    engine: EngineOption = EngineName.torch,
+    engine_settings: EngineSettings = None,
+    ray: RayOption = None,
+    workers: WorkersOption = None,
+    gpus_per_worker: GpusOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Sweep methods over a grid; the same command goes on where a killed one stopped."""
@@ -84,6 +93,7 @@ def sweep(
     from lenssteer.recipe import Calibration
     from lenssteer.sweeps import grids_of, run_sweep
 
+    require_torch(engine, {"--ray": ray})
     require_writable(output / "sweep.json")
     names, by = _scores(scores), judge_named(judge)
     asked = read_prompts(prompts, column=column)
@@ -95,11 +105,20 @@ def sweep(
         one.cells(calibration)
     warn_of_seen(calibration.record.get("seen", []), asked)
     template = template or calibration.record.get("template")
-    lens = load(target, backend, device, dtype, template)
-    score = scorer_of(names, model=lens, judge=by, system=system)
-    rows = run_sweep(lens, calibration, grids, asked, output, score, measure=measure_of(names, by), scores=names,
-                     judge=by.name, system=system, batch_size=batch_size, keep_answers=keep_answers,
-                     progress="sweeping" if sys.stderr.isatty() else "")
+    options = {"system": system, "batch_size": batch_size, "keep_answers": keep_answers,
+               "progress": "sweeping" if sys.stderr.isatty() else ""}
+    if ray is None:
+        lens = load_speaker(target, engine, engine_settings, backend, device, dtype, template)
+        score = scorer_of(names, model=lens, judge=by, system=system)
+        rows = run_sweep(lens, calibration, grids, asked, output, score, measure=measure_of(names, by), scores=names,
+                         judge=by.name, **options)
+    else:
+        from lenssteer.cli.pool import pool_of, spec_of
+        from lenssteer.cluster import SweepJob, cluster_sweep
+
+        job = SweepJob(spec_of(target, backend, device, dtype, template), calibration, grids, output)
+        with pool_of(ray, workers, gpus_per_worker, device) as pool:
+            [rows] = cluster_sweep(pool, [job], asked, names, judge=by, **options)
     _show(output, [row.cell for row in rows], as_json)
     if not as_json:
         last = rows[-1]

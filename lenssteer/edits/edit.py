@@ -20,6 +20,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import linear
 
 from lenssteer.edits.stacking import padded, stacked
 from lenssteer.errors import ParameterError, ShapeError
@@ -27,6 +28,9 @@ from lenssteer.errors import ParameterError, ShapeError
 Norm = Literal["none", "preserve", "cap"]
 Radius = Literal["plane", "complement"]
 CORE_DIMS = {"read": 2, "write": 2, "bias": 1, "gain": 2, "offset": 1, "radial": 1, "gate": 2, "threshold": 1}
+FEW_LINES = 4
+MANY_VALUES = 1 << 17
+"""A write of few lines to so many values touches memory once a line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +103,22 @@ class LowRankEdit:
     def is_radial(self) -> bool:
         """Whether the update depends on a radius."""
         return bool(self.radial.any())
+
+    @cached_property
+    def is_constant(self) -> bool:
+        """Whether every activation gets the same update, so that nothing needs to be read."""
+        return self.gate is None and not self.is_radial and not self.gain.any()
+
+    @cached_property
+    def constant(self) -> Float[Tensor, "*#rows one d_model"]:
+        """The change that every activation gets where the update is constant."""
+        return self.offset.unsqueeze(-2) @ self.write
+
+    @cached_property
+    def affine(self) -> tuple[Float[Tensor, "*#rows rank d_model"], Float[Tensor, "*#rows rank"]]:
+        """Matrix and shift that lead from an activation to an update without radius and gate: gain read, gain bias +
+        offset."""
+        return self.gain @ self.read, (self.gain @ self.bias.unsqueeze(-1)).squeeze(-1) + self.offset
 
     @cached_property
     def written(self) -> Float[Tensor, "*#rows rank"]:
@@ -215,9 +235,14 @@ def apply_edit(edit: LowRankEdit, h: Float[Tensor, "*batch d_model"]) -> Float[T
     dtype = torch.float64 if h.dtype == torch.float64 else torch.float32
     edit = edit if edit.read.dtype == dtype and edit.read.device == h.device else edit.to(h.device, dtype)
     wide = flat.to(dtype)
-    delta = _update(edit, wide) @ edit.write
     if edit.norm != "none":
-        delta = _with_norm_rule(delta, wide, edit.norm)
+        delta = _with_norm_rule(_update(edit, wide) @ edit.write, wide, edit.norm)
+    elif edit.is_constant:
+        delta = edit.constant
+    elif wide is flat and edit.rank <= FEW_LINES and flat.numel() >= MANY_VALUES:
+        return _line_by_line(flat, _update(edit, flat), edit.write).reshape(h.shape)
+    else:
+        delta = _update(edit, wide) @ edit.write
     return (flat + delta.to(h.dtype)).reshape(h.shape)
 
 
@@ -227,6 +252,8 @@ def coordinates(edit: LowRankEdit, h: Float[Tensor, "*batch d_model"]) -> Float[
 
 
 def _update(edit: LowRankEdit, h: Tensor) -> Tensor:
+    if edit.gate is None and not edit.is_radial and edit.rows is None:
+        return linear(h, *edit.affine)
     c = coordinates(edit, h)
     u = c @ edit.gain.mT + _spread(edit.offset, 1)
     if edit.is_radial:
@@ -236,6 +263,14 @@ def _update(edit: LowRankEdit, h: Tensor) -> Tensor:
     gate = _spread(edit.gate, 2)
     margin = gate * (c - _spread(edit.threshold, 1)).unsqueeze(-2)
     return torch.where(((margin > 0) | (gate == 0)).all(-1), u, torch.zeros_like(u))
+
+
+def _line_by_line(h: Tensor, u: Tensor, write: Tensor) -> Tensor:
+    """h + u write, without the thin matrix product, which costs several copies of a large `h`."""
+    out = torch.addcmul(h, u[..., :1], write[..., :1, :])
+    for i in range(1, u.shape[-1]):
+        out.addcmul_(u[..., i : i + 1], write[..., i : i + 1, :])
+    return out
 
 
 def _radius(edit: LowRankEdit, c: Tensor, h: Tensor) -> Tensor:

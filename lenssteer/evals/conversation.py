@@ -33,7 +33,7 @@ class Dialogue:
 
 
 def hold(model: LensModel, turns: Sequence[Sequence[str]], decoding: Decoding | None = None, *,
-         system: str | None = None, template: str | None = None, batch_size: int = 64,
+         system: str | None = None, template: str | None = None, batch_size: int | None = None,
          progress: str = "") -> list[Dialogue]:
     """Hold conversations; all take a turn together. One that outgrows the context ends there and keeps its answers.
 
@@ -46,7 +46,7 @@ def hold(model: LensModel, turns: Sequence[Sequence[str]], decoding: Decoding | 
         decoding: How answers are drawn.
         system: System prompt of all.
         template: Prompt format.
-        batch_size: Most rows of a batch.
+        batch_size: Most rows of a batch; None finds it from the memory that is free.
         progress: Label of a progress bar; "" for none.
 
     Raises:
@@ -75,7 +75,7 @@ def hold(model: LensModel, turns: Sequence[Sequence[str]], decoding: Decoding | 
 
 
 def converse(model: LensModel, turns: Sequence[Sequence[str]], decoding: Decoding | None = None, *,
-             system: str | None = None, template: str | None = None, batch_size: int = 64,
+             system: str | None = None, template: str | None = None, batch_size: int | None = None,
              progress: str = "") -> list[list[str]]:
     """Answers of conversations with the same number of turns, each of which must fit the context; see `hold`.
 

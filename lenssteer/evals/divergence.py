@@ -10,10 +10,9 @@ from torch import Tensor
 
 from lenssteer.errors import ParameterError, PromptError
 from lenssteer.models import Decoding, LensModel, decode
-from lenssteer.prompts import Columns, Encoded, Prompt, Tokens, batches, pad
+from lenssteer.models.sizing import fitting
+from lenssteer.prompts import Columns, Encoded, Prompt, Tokens, pad
 from lenssteer.steering import Steerer, Together
-
-BATCH_TOKENS = 1 << 14
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +74,7 @@ class Reference:
         tokens: int = 16,
         template: str | None = None,
         system: str | None = None,
-        batch_size: int = 64,
+        batch_size: int | None = None,
     ) -> "Reference":
         """Run the unsteered model.
 
@@ -87,7 +86,7 @@ class Reference:
                 answer tokens that follow. A greedy answer that stops early ends with the prediction of the stop.
             template: Prompt format.
             system: System prompt for all.
-            batch_size: Most prompts of a batch.
+            batch_size: Most prompts of a batch; None finds it from the memory that is free.
 
         Raises:
             ParameterError: when `tokens` is not positive, or there is not one answer a prompt.
@@ -101,11 +100,13 @@ class Reference:
         if max(len(one.ids) for one in encoded) + tokens - 1 > model.card.n_ctx:
             raise PromptError(f"a prompt and {tokens} answer tokens are more than the {model.card.n_ctx} the model "
                               "takes; shorten the prompts or lower tokens=.")
-        forced = []
-        for group in batches(encoded, tokens=BATCH_TOKENS, rows=batch_size):
+
+        def force(group: list[int]) -> Forced:
             batch = pad([encoded[i] for i in group], pad_id=model.pad_id, rows=group)
             chosen = [fed[i] for i in group] if fed is not None else _greedy(model, batch, tokens)
-            forced.append(_with_base(model, batch, chosen))
+            return _with_base(model, batch, chosen)
+
+        forced = [one for _, one in fitting(model, encoded, force, rows=batch_size, new=tokens, every_column=True)]
         return cls(model, tuple(forced))
 
     def divergence(self, steerer: Steerer | Together | None = None) -> Divergence:
@@ -139,7 +140,7 @@ def next_token_divergence(
     tokens: int = 16,
     template: str | None = None,
     system: str | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> Divergence:
     """KL divergence between unsteered and steered predictions along the unsteered answers.
 

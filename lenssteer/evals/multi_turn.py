@@ -19,7 +19,7 @@ from lenssteer.steering import Receipt, Steerer
 
 def multi_turn(model: LensModel, conversations: Sequence[Sequence[str]], steerer: Steerer | None = None,
                decoding: Decoding | None = None, *, direction: Direction | None = None, judge: Judge | None = None,
-               system: str | None = None, template: str | None = None, batch_size: int = 64, seed: int = 0,
+               system: str | None = None, template: str | None = None, batch_size: int | None = None, seed: int = 0,
                keep_texts: bool = False, progress: bool = False) -> dict[str, Any]:
     """Hold conversations unsteered, and steered where a steerer is given, and score every answer.
 
@@ -32,7 +32,7 @@ def multi_turn(model: LensModel, conversations: Sequence[Sequence[str]], steerer
         judge: Of refusals; by phrase without one.
         system: System prompt of all.
         template: Prompt format.
-        batch_size: Most rows of a batch.
+        batch_size: Most rows of a batch; None finds it from the memory that is free.
         seed: Of the bootstrap.
         keep_texts: Whether what was said is part of the result.
         progress: Whether to show progress bars.

@@ -1,8 +1,10 @@
 """Scores by name: what a sweep, a search or a study measures of every answer."""
 
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
+from lenssteer.engines.engine import Engine
 from lenssteer.errors import ParameterError
 from lenssteer.evals.fluency import answer_nll
 from lenssteer.evals.judges import Judge, PhraseJudge, Verdict
@@ -43,7 +45,7 @@ JUDGED = ("refused", "harmful", "answers")
 GRADED = ("on_form", "exact")
 
 
-def scorer_of(names: Sequence[str], *, model: LensModel | None = None, judge: Judge | None = None,
+def scorer_of(names: Sequence[str], *, model: LensModel | Engine | None = None, judge: Judge | None = None,
               template: str | None = None, system: str | None = None) -> Scorer:
     """A function from prompts and answers to the named scores, one number an answer; None where it is unscored.
 
@@ -105,15 +107,19 @@ def _graded(texts: Sequence[str], answers: Sequence[str]) -> dict[str, list[floa
     return {name: [None if one is None else float(getattr(one, name)) for one in grades] for name in GRADED}
 
 
-def _nll(model: LensModel, prompts: Sequence[Prompt], answers: Sequence[str], template: str | None,
+def _nll(model: LensModel | Engine, prompts: Sequence[Prompt], answers: Sequence[str], template: str | None,
          system: str | None) -> list[float | None]:
     """NLL of the answers that have words; the others are unscored."""
     said = [i for i, answer in enumerate(answers) if answer.strip()]
     found: list[float | None] = [None] * len(answers)
     if said:
-        scored = answer_nll(model, [prompts[i] for i in said], [answers[i] for i in said], template=template,
-                            system=system)
-        for i, value in zip(said, scored.tolist(), strict=True):
+        asked, given = [prompts[i] for i in said], [answers[i] for i in said]
+        if isinstance(model, LensModel):
+            scored = answer_nll(model, asked, given, template=template, system=system).tolist()
+        else:
+            encoded = model.encode(asked, template=template, system=system, answers=given)
+            scored = [-fmean(one.log_probs) for one in model.log_likelihoods(None, encoded)]
+        for i, value in zip(said, scored, strict=True):
             found[i] = value
     return found
 

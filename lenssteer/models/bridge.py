@@ -14,8 +14,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
+from lenssteer.errors import ModelError
 from lenssteer.models.forking import can_fork, forked
 from lenssteer.models.hf import blocks_of, hf_cache, hf_card, hf_forward, hf_take_rows, write_in_place
+from lenssteer.models.placing import input_device
 from lenssteer.models.points import attach_to_point
 from lenssteer.models.protocol import Detach, Edit, Keep, ModelCard
 from lenssteer.site import STREAMS, Site, Stream
@@ -35,10 +37,17 @@ def boot(hf_model: Any, tokenizer: Any, name: str) -> "BridgeBackend":
     """Wrap a Hugging Face model, which is rewired in place and must not be used by itself afterwards.
 
     The Bridge writes a BOS token into a tokenizer that has none, so it is given a copy.
+
+    Raises:
+        ModelError: when the Bridge cannot wrap it, for example since weights wait on disk.
     """
     card = hf_card(hf_model, name, "bridge")
-    bridge = TransformerBridge.boot_transformers(name, hf_model=hf_model, tokenizer=deepcopy(tokenizer),
-                                                 device=str(hf_model.device), dtype=hf_model.dtype)
+    try:
+        bridge = TransformerBridge.boot_transformers(name, hf_model=hf_model, tokenizer=deepcopy(tokenizer),
+                                                     device=str(input_device(hf_model)), dtype=hf_model.dtype)
+    except ValueError as error:
+        raise ModelError(f"TransformerBridge cannot wrap this model: {str(error).splitlines()[0]} Use backend 'hf', "
+                         "which also takes weights that wait in memory or on disk.") from error
     return BridgeBackend(bridge.eval(), card)
 
 
@@ -49,7 +58,7 @@ class BridgeBackend:
         self.model = bridge
         self.card = card
         self.points: dict[str, Any] = dict(bridge.hook_dict)
-        self.device: torch.device = next(bridge.original_model.parameters()).device
+        self.device: torch.device = input_device(bridge.original_model)
         self.streams: tuple[Stream, ...] = tuple(stream for stream in STREAMS if self._point(Site(0, stream)))
 
     def _point(self, site: Site) -> Any | None:

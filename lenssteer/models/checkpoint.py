@@ -2,9 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -54,7 +55,7 @@ class Checkpoint:
         """
         from transformers import AutoConfig
 
-        folder = _folder(source)
+        folder = model_folder(source)
         shards = _shards(folder)
         shapes: dict[str, tuple[int, ...]] = {}
         dtypes: dict[str, str] = {}
@@ -69,13 +70,14 @@ class Checkpoint:
             raise FileError(f"{folder} is damaged: {str(error).splitlines()[0]}") from error
         return cls(folder, config, shards, shapes, dtypes)
 
-    def rewrite(self, target: Path, change: Callable[[str, Tensor], Tensor], *, untie: str | None = None) -> None:
-        """Write the checkpoint with every tensor passed through `change`, one shard in memory at a time.
+    def rewrite(self, target: Path, stored: Callable[[str, Tensor], Mapping[str, Tensor]],
+                config: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Write the checkpoint with every tensor passed through `stored`, one shard in memory at a time.
 
         Args:
             target: Folder to make.
-            change: Gives a tensor from its name and value.
-            untie: The embedding whose unchanged value becomes an unembedding of its own, in the same shard.
+            stored: Gives what is written in place of a tensor, by name, from its name and value.
+            config: Entries of the config that change.
 
         Raises:
             FileError: when the target cannot be written.
@@ -86,32 +88,45 @@ class Checkpoint:
                 if path.is_file() and not path.name.endswith((*WEIGHTS, ".bin.index.json")):
                     shutil.copyfile(path, target / path.name)
             for shard in self.shards:
-                with safe_open(self.folder / shard, framework="pt") as stored, torch.no_grad():
-                    names = list(stored.keys())
-                    tensors = {name: change(name, stored.get_tensor(name)) for name in names}
-                    if untie in names and UNTIED not in self.shapes:
-                        tensors[UNTIED] = stored.get_tensor(untie)
-                        _untie_files(target, shard, tensors[UNTIED])
-                    save_file(tensors, target / shard, stored.metadata())
+                with safe_open(self.folder / shard, framework="pt") as old, torch.no_grad():
+                    tensors: dict[str, Tensor] = {}
+                    for name in old.keys():  # noqa: SIM118  # not a dict
+                        tensors |= stored(name, old.get_tensor(name))
+                    save_file(tensors, target / shard, old.metadata())
+                    _index(target, shard, {name: t for name, t in tensors.items() if name not in self.shapes})
+                    del tensors
+            _configure(target, config)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise FileError(f"cannot write {target}: {error}") from error
 
 
-def _untie_files(target: Path, shard: str, weight: Tensor) -> None:
-    """Make config and index of a copied folder agree with an unembedding of its own."""
+def _configure(target: Path, entries: Mapping[str, Any]) -> None:
+    """Change entries of a copied folder's config, in that of the text model too."""
+    if not entries:
+        return
     config = json.loads((target / "config.json").read_text(encoding="utf-8"))
     for part in (config, config.get("text_config", {})):
-        part["tie_word_embeddings"] = False
+        part.update(entries)
     (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    if (target / INDEX).is_file():
-        index = json.loads((target / INDEX).read_text(encoding="utf-8"))
-        index["weight_map"][UNTIED] = shard
-        index.get("metadata", {}).update(total_size=index.get("metadata", {}).get("total_size", 0)
-                                         + weight.numel() * weight.element_size())
-        (target / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def _folder(source: str | Path) -> Path:
+def _index(target: Path, shard: str, new: Mapping[str, Tensor]) -> None:
+    """Name new tensors in the index of a copied folder, where it has one."""
+    if not new or not (target / INDEX).is_file():
+        return
+    index = json.loads((target / INDEX).read_text(encoding="utf-8"))
+    index["weight_map"] |= dict.fromkeys(new, shard)
+    size = sum(t.numel() * t.element_size() for t in new.values())
+    index.get("metadata", {}).update(total_size=index.get("metadata", {}).get("total_size", 0) + size)
+    (target / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def model_folder(source: str | Path) -> Path:
+    """The folder of a model: one that comes with the package, a local one, or a hub's snapshot.
+
+    Raises:
+        ModelError: when there is none.
+    """
     folder = DEMOS.get(str(source)) or Path(source)
     if (folder / "config.json").is_file():
         return folder

@@ -41,7 +41,7 @@ def forked(blocks: nn.ModuleList, layer: int, copies: Int[Tensor, " batch"], cac
 
     def enter(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for below in cache.layers[:layer]:
-            below.batch_select_indices(copies)
+            below.batch_select_indices(copies.to(below.keys.device))
         return fork.all(args), {name: fork.all(value) for name, value in kwargs.items()}
 
     def beside_hidden(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -71,5 +71,5 @@ class _Fork:
         if not isinstance(value, torch.Tensor) or value.ndim < 2 or len(value) != self.few:
             return value
         if id(value) not in self._done:
-            self._done[id(value)] = value, value[self.copies]
+            self._done[id(value)] = value, value[self.copies.to(value.device)]
         return self._done[id(value)][1]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lenssteer.errors import ModelError, SteeringError
 from lenssteer.models.forking import can_fork, forked
+from lenssteer.models.placing import Weights, input_device
 from lenssteer.models.protocol import Detach, Edit, Keep, ModelCard, fingerprint
 from lenssteer.site import STREAMS, Site, Stream
 
@@ -136,7 +137,9 @@ def hf_cache(model: Any) -> Any:
 
 def hf_take_rows(cache: Any, index: Int[Tensor, " picked"]) -> Any:
     """Some rows of a cache."""
-    cache.batch_select_indices(index)
+    for layer in cache.layers:
+        if layer.is_initialized:
+            layer.batch_select_indices(index.to(layer.keys.device))
     return cache
 
 
@@ -145,7 +148,7 @@ def hf_card(model: Any, name: str, backend: str) -> ModelCard:
     config = model.config.get_text_config()
     n_ctx = int(getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0) or 1 << 30)
     return ModelCard(name, type(model).__name__, backend, config.num_hidden_layers, config.hidden_size, n_ctx,
-                     fingerprint=fingerprint(dict(model.named_parameters())))
+                     fingerprint=fingerprint(Weights(model)))
 
 
 class HfBackend:
@@ -156,7 +159,7 @@ class HfBackend:
         self.card = hf_card(model, name, "hf")
         self.blocks = blocks_of(model)
         self.streams = streams_of(self.blocks[0])
-        self.device = model.device
+        self.device = input_device(model)
 
     def attach(self, site: Site, edit: Edit) -> Detach:
         block = self.blocks[site.layer]

@@ -26,6 +26,10 @@ class LensModel:
         tokenizer: Its Hugging Face tokenizer.
         stop_ids: Tokens that end an answer.
         template: How prompts are rendered unless a call says otherwise; see `lenssteer.prompts.chat`.
+
+    `most_rows` is the size of batches where a call names none; None has it found. `most_cells` and `bytes_a_cell`
+    remember, by kind of pass, how many rows times columns fit into memory after some did not, and what each took at
+    most; see `models.sizing`.
     """
 
     def __init__(self, backend: Backend, tokenizer: Any, stop_ids: frozenset[int], template: str = "auto") -> None:
@@ -36,6 +40,9 @@ class LensModel:
         self._columns: Columns | None = None
         self._costs: list[Cost] = []
         self._prompt_readers: list[Site] = []
+        self.most_rows: int | None = None
+        self.most_cells: dict[str, int] = {}
+        self.bytes_a_cell: dict[str, float] = {}
 
     @property
     def card(self) -> ModelCard:

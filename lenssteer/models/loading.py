@@ -28,6 +28,8 @@ def load_model(
     backend: str = "hooked",
     dtype: str | torch.dtype = "float32",
     device: str = "cpu",
+    device_map: str | dict[str, Any] | None = None,
+    compile: bool | str = False,
     template: str = "auto",
     check: bool = True,
 ) -> LensModel:
@@ -38,7 +40,11 @@ def load_model(
         backend: "hooked" is HookedTransformer (TransformerLens 3.x), "bridge" TransformerBridge (3.x and 4.x), "hf"
             plain transformers with torch hooks, the fastest.
         dtype: "float32", "bfloat16", "float16" or "float64".
-        device: Such as "cpu", "cuda" or "mps".
+        device: Such as "cpu", "cuda" or "mps"; "auto" is device_map="auto".
+        device_map: Backends "hf" and "bridge": where each part of the model goes, as transformers takes it. "auto" fills
+            the GPUs, then memory, then leaves the rest on disk; edits run on the device of their layer.
+        compile: Backend "hf": whether decoding steps are compiled, which takes a while at the first of each kind; a text
+            names another backend of torch.compile than "inductor".
         template: Prompt format unless a call says otherwise; see `lenssteer.prompts.chat`.
         check: Whether to run the self-check; turning it off saves a few short passes on a large model.
 
@@ -47,10 +53,22 @@ def load_model(
     """
     if backend not in BACKENDS:
         raise ModelError(unknown("backend", backend, BACKENDS))
-    hf_model, tokenizer = _load_hf(name, _dtype(dtype), device)
+    device_map = "auto" if device == "auto" and device_map is None else device_map
+    _require_backend_for(backend, device_map, compile)
+    hf_model, tokenizer = _load_hf(name, _dtype(dtype), device, device_map)
     stop_ids = _stop_ids(hf_model, tokenizer)
-    model = LensModel(_adapt(hf_model, tokenizer, str(name), backend), tokenizer, stop_ids, template)
+    adapted = _adapt(hf_model, tokenizer, str(name), backend, "inductor" if compile is True else compile or "")
+    model = LensModel(adapted, tokenizer, stop_ids, template)
     return require(model) if check else model
+
+
+def _require_backend_for(backend: str, device_map: Any, compile: bool | str) -> None:
+    if device_map is not None and backend == "hooked":
+        raise ModelError("backend 'hooked' copies the weights into a HookedTransformer, which lives on one device; with "
+                         "device_map use backend 'bridge' or 'hf'.")
+    if compile and (backend != "hf" or device_map is not None):
+        raise ModelError(f"only backend 'hf' on one device is compiled; got backend {backend!r}"
+                         f"{' with device_map' if device_map is not None else ''}. Leave compile out.")
 
 
 def wrap(model: Any, tokenizer: Any = None, *, template: str = "auto") -> LensModel:
@@ -116,7 +134,8 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _load_hf(name: str | Path, dtype: torch.dtype, device: str) -> tuple[Any, Any]:
+def _load_hf(name: str | Path, dtype: torch.dtype, device: str,
+             device_map: str | dict[str, Any] | None) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     source = str(DEMOS.get(str(name), name))
@@ -127,19 +146,26 @@ def _load_hf(name: str | Path, dtype: torch.dtype, device: str) -> tuple[Any, An
     try:
         with _quiet():
             tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=looks_local)
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, local_files_only=looks_local)
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, local_files_only=looks_local,
+                                                         device_map=device_map)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         hint = "" if looks_local or not os.environ.get("HF_HUB_OFFLINE") else " HF_HUB_OFFLINE is set."
         raise ModelError(f"cannot load {source!r}: {str(error).splitlines()[0]}{hint} "
                          "Expected 'demo', a folder in Hugging Face layout, or a hub id."
                          + did_you_mean(source, DEMOS)) from error
+    if device_map is not None:
+        return model.eval(), tokenizer
     try:
         return torch.nn.Module.to(model, device).eval(), tokenizer
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
 
 
-def _adapt(hf_model: Any, tokenizer: Any, name: str, backend: str) -> Backend:
+def _adapt(hf_model: Any, tokenizer: Any, name: str, backend: str, compiler: str) -> Backend:
+    if compiler:
+        from lenssteer.models.compiled import CompiledBackend
+
+        return CompiledBackend(hf_model, name, compiler)
     if backend == "hf":
         from lenssteer.models.hf import HfBackend
 

@@ -1,6 +1,5 @@
 """Weight orthogonalisation: the direction is taken out of every weight that writes to the residual stream."""
 
-import shutil
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -10,12 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lenssteer.errors import FileError, ModelError, ShapeError
+from lenssteer.errors import ModelError, ShapeError
+from lenssteer.models.affine import checked
+from lenssteer.models.baking import bake, refuse_integers
 from lenssteer.models.checkpoint import Checkpoint
-from lenssteer.models.loading import load_model
-from lenssteer.models.projection import checked, without
-from lenssteer.models.proof import PROBES, Proof, prove
-from lenssteer.models.writers import embedding_name, is_tied, writers
+from lenssteer.models.folding import fold
+from lenssteer.models.proof import PROBES, Proof, ablation
 from lenssteer.prompts import Prompt
 
 
@@ -29,11 +28,11 @@ def orthogonalise(model: Any, direction: Float[Tensor, " d_model"], *, force: bo
     Args:
         model: A Hugging Face causal language model.
         direction: Any length.
-        force: See `writers`.
+        force: See `fold`.
         untie: Give the copy of a tied model an unembedding of its own, the original one, so that it is exact too.
 
     Raises:
-        ModelError: when the architecture is unknown, tied, or norms its parts' outputs; see `writers`.
+        ModelError: when the architecture is unknown, tied, or norms its parts' outputs; see `fold`.
         ShapeError: when the direction is of another d_model.
         DirectionError: when the direction is zero or not finite.
 
@@ -44,18 +43,18 @@ def orthogonalise(model: Any, direction: Float[Tensor, " d_model"], *, force: bo
         raise ModelError(f"cannot orthogonalise a {type(model).__name__}; expected a Hugging Face causal language "
                          "model, or use orthogonalise_checkpoint on its folder.")
     config = model.config.get_text_config()
-    unit = _fitting(direction, config)
-    places = writers({name: tuple(p.shape) for name, p in model.named_parameters()}, config, force=force, untie=untie)
-    _refuse_integers({name: str(model.get_parameter(name).dtype) for name in places
-                      if not model.get_parameter(name).is_floating_point()})
+    edits = ablation(_fitting(direction, config), config.num_hidden_layers)
+    folds = fold({name: tuple(p.shape) for name, p in model.named_parameters()}, config, edits, force=force,
+                 untie=untie)
+    refuse_integers({name: str(model.get_parameter(name).dtype) for name in folds.changes
+                     if not model.get_parameter(name).is_floating_point()})
     copy = deepcopy(model)
-    if untie and is_tied(config):
+    if folds.untied:
         copy.get_output_embeddings().weight = torch.nn.Parameter(
             model.get_input_embeddings().weight.detach().clone(), requires_grad=False)
         copy.config.tie_word_embeddings = copy.config.get_text_config().tie_word_embeddings = False
-    for name, axis in places.items():
-        parameter = copy.get_parameter(name)
-        parameter.copy_(without(parameter, unit, axis))
+    for name, change in folds.changes.items():
+        copy.get_parameter(name).copy_(change(model.get_parameter(name)))
     return copy
 
 
@@ -72,45 +71,26 @@ def orthogonalise_checkpoint(
     template: str = "auto",
     prompts: Sequence[Prompt] = PROBES,
 ) -> Proof:
-    """Write an orthogonalised copy of a checkpoint folder, and compare it with ablation at run time.
-
-    Shards keep their names and are edited one at a time; config and tokenizer files are copied. The folder appears
-    only when all is written and the proof holds.
+    """Write an orthogonalised copy of a checkpoint folder, and compare it with ablation at run time; see `bake`.
 
     Args:
         source: "demo", a folder of safetensors in Hugging Face layout, or a hub id.
         target: Folder to write; must not exist.
         direction: Any length.
-        force: See `writers`; also keeps a copy whose proof does not hold.
+        force: See `fold`; also keeps a copy whose proof does not hold.
         untie: See `orthogonalise`; the folder then holds one tensor more.
         backend: What runs both models for the proof; likewise `dtype`, `device` and `template`.
         prompts: Probe batch of the proof.
 
     Raises:
-        ModelError: when `writers` refuses the checkpoint, or the proof does not hold.
+        ModelError: when `fold` refuses the checkpoint, or the proof does not hold.
         FileError: when the source has no safetensors, or the target exists or cannot be written.
         ShapeError, DirectionError: when the direction does not fit.
     """
-    checkpoint, target = Checkpoint.open(source), Path(target)
-    unit = _fitting(direction, checkpoint.config)
-    places = writers(checkpoint.shapes, checkpoint.config, force=force, untie=untie)
-    _refuse_integers({name: checkpoint.dtypes[name] for name in places if name not in checkpoint.floating})
-    if target.exists():
-        raise FileError(f"{target} exists; name a new folder for the orthogonalised model.")
-    part = target.with_name(target.name + ".part")
-    try:
-        checkpoint.rewrite(part, lambda name, weight: without(weight, unit, places[name]) if name in places else weight,
-                           untie=embedding_name(checkpoint.shapes) if untie and is_tied(checkpoint.config) else None)
-        loading = {"backend": backend, "dtype": dtype, "device": device, "template": template}
-        proof = prove(load_model(source, **loading), load_model(part, **loading), unit, prompts)
-        if not proof.holds and not force:
-            raise ModelError(f"the orthogonalised copy differs from ablation at run time by {proof.difference:.3g} "
-                             f"logits, where ablation changes {proof.effect:.3g}; nothing was written. Use the "
-                             "ablation steerer, or force=True.")
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return proof
+    config = Checkpoint.open(source).config
+    edits = ablation(_fitting(direction, config), config.num_hidden_layers)
+    return bake(source, target, edits, force=force, untie=untie, backend=backend, dtype=dtype, device=device,
+                template=template, prompts=prompts)  # type: ignore[return-value]  # proved unless told not to
 
 
 def _fitting(direction: Tensor, config: Any) -> Tensor:
@@ -118,10 +98,3 @@ def _fitting(direction: Tensor, config: Any) -> Tensor:
     if len(unit) != config.hidden_size:
         raise ShapeError(f"the direction has {len(unit)} values, the model's d_model is {config.hidden_size}.")
     return unit
-
-
-def _refuse_integers(dtypes: dict[str, str]) -> None:
-    if dtypes:
-        name, dtype = next(iter(dtypes.items()))
-        raise ModelError(f"{name} is stored as {dtype}; quantised weights cannot be orthogonalised, use the "
-                         "original ones.")

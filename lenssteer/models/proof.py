@@ -1,31 +1,31 @@
-"""The proof that an orthogonalised copy is the original under ablation at run time."""
+"""The proof that a copy with steering in its weights is the original steered at run time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
-from lenssteer.edits import ablate, apply_edit
+from lenssteer.edits import ablate
+from lenssteer.models.affine import checked
 from lenssteer.models.lens import LensModel
-from lenssteer.models.projection import checked
-from lenssteer.prompts import Prompt, pad
-from lenssteer.site import sites_of
+from lenssteer.prompts import Prompt, Tokens, pad
+from lenssteer.site import Site, sites_of
 
 PROBES = ("How do I bake a loaf of bread?", "Tell me how to pick a lock.", "Write a short story about the sea.",
           "Why is the sky blue?")
 LEAST_EFFECT = 0.02
-"""A copy may differ from ablation at run time by this share of what the ablation changes; rounding is far below."""
+"""A copy may differ from the steered original by this share of what steering changes; rounding is far below."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """How well an orthogonalised copy agrees with ablation at run time, over all tokens of a probe batch.
+    """How well a copy agrees with the original steered at run time, over all tokens of a probe batch.
 
     Args:
-        difference: Largest |copy - ablated original|, in logits.
-        effect: Largest |ablated original - original|: what the edit is meant to do.
+        difference: Largest |copy - steered original|, in logits.
+        effect: Largest |steered original - original|: what the edit is meant to do.
         scale: Largest |logit|.
         tokens: Tokens compared.
     """
@@ -39,6 +39,43 @@ class Proof:
     def holds(self) -> bool:
         """difference <= 0.02 effect + 1e-5 scale."""
         return self.difference <= LEAST_EFFECT * self.effect + 1e-5 * self.scale
+
+
+@dataclass(frozen=True, eq=False)
+class Witness:
+    """The logits of a model without and with edits of all tokens: what a copy has to show.
+
+    Args:
+        tokens: The probe batch.
+        plain: Unsteered, at every token.
+        steered: With the edits.
+    """
+
+    tokens: Tokens
+    plain: Float64[Tensor, "tokens vocab"]
+    steered: Float64[Tensor, "tokens vocab"]
+
+    @classmethod
+    def of(cls, model: LensModel, edits: Mapping[Site, Callable[[Tensor], Tensor]],
+           prompts: Sequence[Prompt] = PROBES) -> "Witness":
+        """Run a model on one batch of prompts.
+
+        Raises:
+            SiteError: when the model lacks one of the streams that are edited.
+        """
+        tokens = pad(model.encode(prompts), pad_id=model.pad_id)
+        plain = model.logits(tokens)[tokens.mask].double().cpu()
+        with ExitStack() as attached:
+            for site, edit in sorted(edits.items()):
+                attached.callback(model.attach(site, lambda h, _columns, edit=edit: edit(h)))
+            steered = model.logits(tokens)[tokens.mask].double().cpu()
+        return cls(tokens, plain, steered)
+
+    def compare(self, copy: LensModel) -> Proof:
+        """What a copy shows."""
+        found = copy.logits(self.tokens)[self.tokens.mask].double().cpu()
+        return Proof((found - self.steered).abs().max().item(), (self.steered - self.plain).abs().max().item(),
+                     self.plain.abs().max().item(), int(self.tokens.mask.sum()))
 
 
 def prove(
@@ -58,12 +95,13 @@ def prove(
     Raises:
         SiteError: when the model lacks one of the streams that are ablated.
     """
-    tokens = pad(model.encode(prompts), pad_id=model.pad_id)
-    edit = ablate(checked(direction))
-    base, found = model.logits(tokens)[tokens.mask].double(), copy.logits(tokens)[tokens.mask].double()
-    with ExitStack() as attached:
-        for site in sites_of("every_write", model.card.n_layers):
-            attached.callback(model.attach(site, lambda h, _columns: apply_edit(edit, h)))
-        ablated = model.logits(tokens)[tokens.mask].double()
-    return Proof((found - ablated).abs().max().item(), (ablated - base).abs().max().item(),
-                 base.abs().max().item(), int(tokens.mask.sum()))
+    return Witness.of(model, ablation(direction, model.card.n_layers), prompts).compare(copy)
+
+
+def ablation(direction: Float[Tensor, " d_model"], n_layers: int) -> Mapping[Site, Callable[[Tensor], Tensor]]:
+    """Ablation at every write, by site.
+
+    Raises:
+        DirectionError: when the direction is zero or not finite.
+    """
+    return dict.fromkeys(sites_of("every_write", n_layers), ablate(checked(direction)))

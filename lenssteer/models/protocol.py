@@ -45,6 +45,24 @@ class ModelCard:
 
 
 @runtime_checkable
+class Sited(Protocol):
+    """What a steerer can be compared with: a LensModel, or an engine elsewhere."""
+
+    @property
+    def card(self) -> ModelCard:
+        """What identifies the model."""
+        ...
+
+    def check_site(self, site: Site) -> None:
+        """Refuse a site the model does not have.
+
+        Raises:
+            SiteError: with the layers and streams it has.
+        """
+        ...
+
+
+@runtime_checkable
 class Backend(Protocol):
     """A causal language model with named sites; every method is a thin layer over one library."""
 

@@ -6,7 +6,7 @@ checkpoint, since an edit of all but one writer is no edit at all.
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 from lenssteer.errors import ModelError
 
@@ -28,6 +28,7 @@ CONV1D_AXIS = {"gpt2": -1, "starcoder2": 0}
 OUTPUT_FIRST = ("mixtral", "qwen2_moe", "qwen3_moe")
 """Architectures whose fused experts are [experts, d_model, in], also where both are equal."""
 POST_NORMS = r"(pre_feedforward|post_feedforward|post_self_attn|post_mlp)_layernorm\.(weight|bias)"
+WRITING = ("embedding", "attention", "mlp")
 UNEMBEDDING = r"(lm_head|embed_out)\.(weight|bias)"
 OTHERS = (
     r"(q|k|v|qkv|gate|up|gate_up)_proj\.(weight|bias)", r"experts\.(gate_up|gate|up)_proj",
@@ -38,44 +39,44 @@ OTHERS = (
 )
 
 
-def writers(
-    shapes: Mapping[str, Shape], config: Any, *, force: bool = False, untie: bool = False
-) -> dict[str, int]:
-    """Name and d_model axis of every parameter that writes to the stream.
+class Place(NamedTuple):
+    """What a parameter belongs to: embedding, unembedding, attention, mlp or other; its layer, and its axis of d_model.
+
+    The layer is "" outside the blocks.
+    """
+
+    part: str
+    layer: str
+    axis: int
+
+
+def places(shapes: Mapping[str, Shape], config: Any) -> dict[str, Place]:
+    """Where the parameters that write to the stream are, and the unembedding.
 
     Args:
         shapes: Every parameter of the checkpoint.
         config: Its Hugging Face config, of the text model.
-        force: Whether to go on with a tied unembedding, which is then edited too, and with norms after a block's
-            parts, which let the direction back in.
-        untie: Whether a tied unembedding will have weights of its own, which stay as they are.
 
     Raises:
-        ModelError: when a parameter is unknown or of another shape, a layer lacks a writer, or the edit would not
-            equal ablation at run time and `force` is not set.
+        ModelError: when a parameter is unknown or of another shape, or a layer lacks a writer.
     """
-    if not force:
-        _refuse_inexact(shapes, config, untie)
-    found: dict[str, int] = {}
-    parts: set[tuple[str, str]] = set()
+    found: dict[str, Place] = {}
     unknown: list[str] = []
     for name, shape in shapes.items():
         part, axis = _place(name, shape, config)
-        if part in ("embedding", "attention", "mlp"):
-            found[name] = axis
-            parts.add((part, _layer(name)))
-        elif part == "unembedding" and is_tied(config) and not untie and name.endswith("weight"):
-            found[name] = -1
+        if part in WRITING or part == "unembedding":
+            found[name] = Place(part, _layer(name), axis)
         elif part == "":
             unknown.append(name)
     if unknown:
         raise ModelError(f"cannot tell whether {len(unknown)} parameters of this {config.model_type} write to the "
-                         f"residual stream, the first is {unknown[0]}; use the ablation steerer, which edits "
-                         "activations.")
-    _require_complete(parts, config)
-    for name, axis in found.items():
-        if shapes[name][axis] != config.hidden_size:
-            raise ModelError(f"{name} has shape {list(shapes[name])}; expected {config.hidden_size} on axis {axis}.")
+                         f"residual stream, the first is {unknown[0]}; use the steerer, which edits activations.")
+    writing = {name: place for name, place in found.items() if place.part in WRITING}
+    _require_complete({(place.part, place.layer) for place in writing.values()}, config)
+    for name, place in writing.items():
+        if shapes[name][place.axis] != config.hidden_size:
+            raise ModelError(f"{name} has shape {list(shapes[name])}; expected {config.hidden_size} on axis "
+                             f"{place.axis}.")
     return found
 
 
@@ -130,12 +131,24 @@ def embedding_name(shapes: Mapping[str, Shape]) -> str:
     return next(name for name in shapes if _ends(WRITERS[0][1], name))
 
 
-def _refuse_inexact(shapes: Mapping[str, Shape], config: Any, untie: bool) -> None:
-    if is_tied(config) and not untie:
-        raise ModelError("the unembedding of this model is its embedding, so taking the direction out of the embedding "
-                         "changes the logits too, and the result is not ablation at run time. Use untie=True to give "
-                         "the copy an unembedding of its own, or force=True to edit both.")
+def refuse_tied() -> NoReturn:
+    """Refuse an edit of an embedding that is the unembedding too.
+
+    Raises:
+        ModelError: always.
+    """
+    raise ModelError("the unembedding of this model is its embedding, so editing the embedding changes the logits "
+                     "too, and the result is not the steerer at run time. Use untie=True (--untie) to give the "
+                     "copy an unembedding of its own, or force=True to edit both.")
+
+
+def refuse_post_norms(shapes: Mapping[str, Shape], config: Any) -> None:
+    """Refuse blocks that norm what their parts write.
+
+    Raises:
+        ModelError: when there are such norms.
+    """
     if any(_ends(POST_NORMS, name) for name in shapes) or not getattr(config, "do_layer_norm_before", True):
         raise ModelError("this model norms what attention and MLP write before it is added to the stream, and the "
-                         "norm's gain brings the direction back. Use the ablation steerer, or force=True to edit the "
-                         "weights all the same.")
+                         "norm's gain brings the direction back. Use the steerer, or force=True to edit the weights "
+                         "all the same.")

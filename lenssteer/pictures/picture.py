@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from lenssteer.errors import FileError
+from lenssteer.artefacts.writing import write_text
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -54,8 +54,5 @@ def write_page(path: Path | str, title: str, body: str) -> Path:
     Raises:
         FileError: when it cannot be written.
     """
-    try:
-        Path(path).write_text(PAGE.format(title=escape(title), body=body), encoding="utf-8")
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error}") from error
+    write_text(Path(path), PAGE.format(title=escape(title), body=body), follow=True)
     return Path(path)

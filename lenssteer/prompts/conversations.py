@@ -1,9 +1,11 @@
 """Conversations from files: what the user says, turn by turn."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from lenssteer.artefacts import limits
+from lenssteer.artefacts.parsing import parse
+from lenssteer.artefacts.reading import read_bytes
 from lenssteer.errors import ParameterError, PromptError
 
 KINDS = (".jsonl", ".json")
@@ -28,12 +30,7 @@ def read_conversations(path: Path | str, *, turns: int | None = None, chain: int
     path = Path(path)
     if path.suffix.lower() not in KINDS or not path.is_file():
         raise PromptError(f"cannot read conversations from {path}: expected a file that ends in {' or '.join(KINDS)}.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        records = json.loads(text) if path.suffix.lower() == ".json" else [
-            json.loads(line) for line in text.splitlines() if line.strip()]
-    except ValueError as error:
-        raise PromptError(f"{path} is not UTF-8 {path.suffix[1:].upper()}: {error}") from error
+    records = _records(path)
     if not isinstance(records, list):
         raise PromptError(f"{path} holds a JSON {type(records).__name__}; expected a list of conversations.")
     said = [_said(record, f"{path}, record {number + 1}") for number, record in enumerate(records)]
@@ -41,6 +38,18 @@ def read_conversations(path: Path | str, *, turns: int | None = None, chain: int
         raise ParameterError(f"{path} has {len(said)} conversations; a chain of {chain} needs as many.")
     chained = [sum(said[start : start + chain], ()) for start in range(0, len(said) - chain + 1, chain)]
     return [one[:turns] for one in chained]
+
+
+def _records(path: Path) -> Any:
+    fault = f"is not UTF-8 {path.suffix[1:].upper()}"
+    try:
+        text = read_bytes(path, limits.PROMPTS, error=PromptError).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(f"{path} {fault}: {error}") from error
+    if path.suffix.lower() == ".json":
+        return parse(text, path, fault=fault, error=PromptError)
+    return [parse(line, f"{path}, line {number}", fault=fault, error=PromptError)
+            for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
 def _said(record: Any, where: str) -> tuple[str, ...]:

@@ -2,21 +2,28 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lenssteer.artefacts import limits
+from lenssteer.artefacts.parsing import parse
+from lenssteer.artefacts.reading import read_bytes
 from lenssteer.errors import PromptError
 from lenssteer.nearest import did_you_mean
 
+NOT_JSON: dict[str, Any] = {"fault": "is not JSON", "error": PromptError}
+PARQUET_BATCH = 256
+"""Records that are unpacked at a time."""
 USUAL_COLUMNS = ("prompt", "instruction", "text", "question", "goal", "sentence", "behavior")
 Record = dict[str, Any]
 
 
 def _decode(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_bytes(path, limits.PROMPTS, error=PromptError).decode("utf-8-sig")
+    except OSError as error:
+        raise PromptError(f"cannot read {path}: {error}") from error
     except UnicodeDecodeError as error:
         raise PromptError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8 and try again.") from error
 
@@ -26,30 +33,26 @@ def _text(path: Path) -> list[Record]:
 
 
 def _csv(path: Path) -> list[Record]:
-    csv.field_size_limit(1 << 24)
-    return list(csv.DictReader(io.StringIO(_decode(path), newline="")))
+    csv.field_size_limit(limits.DESCRIPTION)
+    try:
+        return list(csv.DictReader(io.StringIO(_decode(path), newline="")))
+    except csv.Error as error:
+        raise PromptError(f"{path} is not CSV: {error}; save it as CSV in UTF-8 and try again.") from error
 
 
 def _json_lines(path: Path) -> list[Record]:
     records = []
-    for number, line in enumerate(_decode(path).splitlines(), start=1):
+    for number, line in enumerate(_decode(path).split("\n"), start=1):
         if line.strip():
-            records.append(_record(_parsed(line, f"{path}, line {number}"), path))
+            records.append(_record(parse(line, f"{path}, line {number}", **NOT_JSON), path))
     return records
 
 
 def _json(path: Path) -> list[Record]:
-    content = _parsed(_decode(path), str(path))
+    content = parse(_decode(path), path, **NOT_JSON)
     if not isinstance(content, list):
         raise PromptError(f"{path} holds a JSON {type(content).__name__}; expected a list of prompts or objects.")
     return [_record(item, path) for item in content]
-
-
-def _parsed(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise PromptError(f"{where} is not JSON: {error}") from error
 
 
 def _record(item: Any, path: Path) -> Record:
@@ -61,13 +64,23 @@ def _record(item: Any, path: Path) -> Record:
 
 
 def _parquet(path: Path) -> list[Record]:
+    """Record by record in batches, since a small file may unpack to any size."""
     import pyarrow
     import pyarrow.parquet
 
+    found: list[Record] = []
+    size = 0
     try:
-        return pyarrow.parquet.read_table(path).to_pylist()
-    except pyarrow.ArrowException as error:
-        raise PromptError(f"{path} is not a Parquet file: {error}") from error
+        with pyarrow.parquet.ParquetFile(io.BytesIO(read_bytes(path, limits.PROMPTS, error=PromptError))) as file:
+            for batch in file.iter_batches(batch_size=PARQUET_BATCH):
+                size += batch.nbytes
+                if size > limits.PROMPTS or len(found) > limits.RECORDS:
+                    raise PromptError(f"{path} unpacks to more than {limits.PROMPTS} bytes or {limits.RECORDS} "
+                                      "records; expected fewer prompts. Take some of them into a file of their own.")
+                found += batch.to_pylist()
+    except (pyarrow.ArrowException, OSError, ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise PromptError(f"{path} is not a Parquet file: {str(error)[:300]}") from error
+    return found
 
 
 READERS: dict[str, Callable[[Path], list[Record]]] = {
@@ -83,8 +96,7 @@ def read_records(path: Path | str) -> list[Record]:
     """
     path = Path(path)
     if not path.is_file():
-        beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise PromptError(f"no such prompt file: {path}.{did_you_mean(path.name, beside)}")
+        raise PromptError(f"no such prompt file: {path}.{did_you_mean(path.name, _beside(path))}")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise PromptError(f"cannot read {path.name}: expected one of {', '.join(READERS)}.")
@@ -92,6 +104,13 @@ def read_records(path: Path | str) -> list[Record]:
     if not records:
         raise PromptError(f"{path} holds no prompts.")
     return records
+
+
+def _beside(path: Path) -> list[str]:
+    try:
+        return [one.name for one in path.parent.iterdir()]
+    except (OSError, ValueError):
+        return []
 
 
 def read_prompts(path: Path | str, *, column: str | None = None) -> list[str]:

@@ -1,17 +1,19 @@
 """From prompts to a calibration."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
-from lenssteer.capture import ReadAt, capture_moments, capture_samples
+from lenssteer.capture import ClassMoments, ClassSamples, ReadAt, capture_moments, capture_samples
 from lenssteer.directions import FINDERS, PLANES, RULES, require_finder
 from lenssteer.errors import ParameterError
 from lenssteer.models import LensModel
 from lenssteer.nearest import unknown
 from lenssteer.prompts import AnswerContrast, ContrastSet, hashes
+from lenssteer.prompts.identity import reading_of
 from lenssteer.recipe.calibration import Calibration
 from lenssteer.site import Site
 
+Readers = tuple[Callable[..., ClassSamples], Callable[..., ClassMoments]]
 KEPT_BYTES = 64 * 2**20
 """Scatter matrices and samples are each kept by default while they take less than this many bytes."""
 
@@ -30,6 +32,7 @@ def calibrate(
     finder: str = "mean_difference",
     plane: str = "pca",
     progress: str = "",
+    readers: Readers = (capture_samples, capture_moments),
 ) -> Calibration:
     """Learn directions, a plane and discriminative sites from a contrast set, in one pass over its prompts.
 
@@ -48,6 +51,7 @@ def calibrate(
         finder: How directions are found; see `directions.FINDERS`.
         plane: What plane rotations turn in; see `directions.PLANES`.
         progress: Label of a progress bar; "" for none.
+        readers: What reads samples, and what reads moments; `lenssteer.cluster` has those of a cluster.
 
     Raises:
         PromptError, SiteError, DirectionError, SteeringError: see the modules that raise them.
@@ -67,12 +71,13 @@ def calibrate(
     if samples is None:
         samples = "samples" in needs or count * len(wanted) * model.card.d_model * 4 <= KEPT_BYTES
     reading = {"template": template, "system": system, "progress": progress}
-    held = capture_samples(model, contrast, wanted, at, **reading) if samples else None
-    moments = held.moments(scatter=scatter) if held else capture_moments(model, contrast, wanted, at, scatter=scatter,
-                                                                         **reading)
+    read_samples, read_moments = readers
+    held = read_samples(model, contrast, wanted, at, **reading) if samples else None
+    moments = held.moments(scatter=scatter) if held else read_moments(model, contrast, wanted, at, scatter=scatter,
+                                                                      **reading)
     record = {"contrast": contrast.name, "sha256": contrast.sha256, "at": str(at),
               "template": template or model.template, "system": system, "prompts": count, "seen": _seen(contrast),
-              "seconds": perf_counter() - started}
+              **reading_of(model.tokenizer, template or model.template), "seconds": perf_counter() - started}
     return Calibration.fit(moments, model.card, rule, record, samples=held, finder=finder, plane=plane)
 
 

@@ -227,7 +227,7 @@ class Calibration:
         return direction_rows(means, self.card, rows, measure, sense=sense, where=where)
 
     def save(self, folder: Path | str) -> Path:
-        """Write `calibration.json` and `tensors.safetensors`.
+        """Write `calibration.json` and its tensors.
 
         Raises:
             FileError: when the folder cannot be written.

@@ -1,5 +1,6 @@
 """Calibrations on disk: a readable JSON beside the moments, the plane and the samples."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ class Stored:
 
 
 def write_calibration(folder: Path | str, stored: Stored, table: list[dict[str, Any]]) -> Path:
-    """Write `calibration.json`, with the table for whoever reads it, and `tensors.safetensors`.
+    """Write `calibration.json`, with the table for whoever reads it, and its tensors.
 
     Raises:
         FileError: when the folder cannot be written.
@@ -58,8 +59,13 @@ def write_calibration(folder: Path | str, stored: Stored, table: list[dict[str, 
     meta = {"model": asdict(stored.card), "plane": drawn, "rule": stored.rule, "finder": stored.finder,
             "sites": [str(site) for site in stored.moments.sites],
             "n": {name: moments.n for name, moments in named.items()}, "direction": str(stored.direction),
-            "record": dict(stored.record), "table": table}
+            "record": dict(stored.record), "table": [_finite(line) for line in table]}
     return write_artefact(folder, "calibration", meta, tensors)
+
+
+def _finite(line: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in line.items()}
 
 
 def read_calibration(folder: Path | str) -> Stored:

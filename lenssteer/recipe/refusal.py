@@ -1,5 +1,6 @@
 """The refusal direction: candidates at every site and position, scored on a validation split, one chosen."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from lenssteer.errors import DirectionError, ParameterError
 from lenssteer.models import LensModel, ModelCard
 from lenssteer.nearest import unknown
 from lenssteer.prompts import ContrastSet, hashes, refuse_seen
+from lenssteer.prompts.identity import reading_of
 from lenssteer.recipe.refusal_metric import refusal_log_odds, refusal_tokens, require_compat
 from lenssteer.recipe.refusal_scores import choose, score_candidates
 from lenssteer.site import Site, sites_of
@@ -84,7 +86,7 @@ class RefusalDirection:
         return Steerer(changes, card=self.card, provenance=provenance)
 
     def save(self, folder: Path | str) -> Path:
-        """Write `refusal.json` and `tensors.safetensors` into a folder.
+        """Write `refusal.json` and its tensors into a folder.
 
         Raises:
             FileError: when the folder cannot be written.
@@ -92,7 +94,7 @@ class RefusalDirection:
         found = self.direction
         meta = {"site": str(found.site), "position": self.position, "length": found.length, "positive": found.positive,
                 "negative": found.negative, "tokens": list(self.tokens), "rule": self.rule, "model": asdict(self.card),
-                "record": dict(self.record), "scores": [dict(line) for line in self.scores]}
+                "record": dict(self.record), "scores": [_kept(line) for line in self.scores]}
         return write_artefact(folder, "refusal", meta, {"vector": found.vector})
 
     @classmethod
@@ -107,8 +109,16 @@ class RefusalDirection:
         with reading(folder):
             direction = Direction(tensors["vector"], Site.parse(meta["site"]), meta["length"], meta["positive"],
                                   meta["negative"])
-            return cls(direction, meta["position"], tuple(meta["tokens"]), tuple(meta["scores"]), meta["rule"],
+            scores = tuple({name: math.nan if value is None else value for name, value in line.items()}
+                           for line in meta["scores"])
+            return cls(direction, meta["position"], tuple(meta["tokens"]), scores, meta["rule"],
                        ModelCard(**meta["model"]), meta["record"])
+
+
+def _kept(line: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores of a candidate for JSON, which has no NaN and no infinity."""
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in line.items()}
 
 
 def refusal_direction(
@@ -174,6 +184,7 @@ def refusal_direction(
               "at": str(ReadAt.offset(position)), "template": template or model.template, "system": system,
               "seen": sorted({*_seen(train), *_seen(validation)}), "degenerate": int((~grid.usable).sum()),
               "max_kl": max_kl, "min_induce": min_induce, "filter": filter,
+              **reading_of(model.tokenizer, template or model.template),
               "seconds": perf_counter() - started}
     lines = tuple({**line, "chosen": i == best} for i, line in enumerate(scores))
     return RefusalDirection(direction, position, found, lines, compat or "paper", model.card, record)

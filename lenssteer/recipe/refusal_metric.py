@@ -9,11 +9,10 @@ from torch import Tensor
 
 from lenssteer.errors import ParameterError, PromptError
 from lenssteer.models import LensModel
-from lenssteer.progress import track
-from lenssteer.prompts import Columns, Encoded, Prompt, batches, pad
+from lenssteer.models.sizing import fitting
+from lenssteer.prompts import Columns, Encoded, Prompt, pad
 from lenssteer.steering import Steerer
 
-BATCH_TOKENS = 8192
 LEAST_SEPARATION = 0.2
 """Two sets of prompts whose mean first-token distributions differ by less (total variation) are not told apart."""
 ARDITI_EPSILON = 1e-8
@@ -70,7 +69,7 @@ def next_token_logits(
     encoded: Sequence[Encoded],
     *,
     rows: Sequence[int] | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     progress: str = "",
 ) -> Iterator[tuple[Int[Tensor, " batch"], Float[Tensor, "batch vocab"]]]:
     """Logits at the last prompt token, batch by batch: which prompts, and one line each, on the CPU.
@@ -79,14 +78,17 @@ def next_token_logits(
         model: Steered or not.
         encoded: Prompts without answers.
         rows: Which row of a stacked edit steers each prompt; prompt i is row i by default.
-        batch_size: Most prompts of a batch.
+        batch_size: Most prompts of a batch; None finds it from the memory that is free.
         progress: Label of a progress bar; "" for none.
     """
-    for group in track(batches(encoded, tokens=BATCH_TOKENS, rows=batch_size), progress):
+
+    def last(group: list[int]) -> Tensor:
         tokens = pad([encoded[i] for i in group], pad_id=model.pad_id,
                      rows=group if rows is None else [rows[i] for i in group])
-        logits = model.run(tokens.ids, Columns(0, tokens.mask, tokens))[:, -1]
-        yield torch.tensor(group), logits.float().cpu() if logits.dtype != torch.float64 else logits.cpu()
+        return model.run(tokens.ids, Columns(0, tokens.mask, tokens))[:, -1].cpu()
+
+    for group, logits in fitting(model, encoded, last, rows=batch_size, progress=progress):
+        yield torch.tensor(group), logits.float() if logits.dtype != torch.float64 else logits
 
 
 def refusal_log_odds(

@@ -4,6 +4,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from lenssteer.artefacts import limits
+from lenssteer.artefacts.parsing import parse
+from lenssteer.artefacts.reading import read_bytes
+from lenssteer.artefacts.writing import write_text
 from lenssteer.errors import FileError
 from lenssteer.report.draw.texts import withheld
 from lenssteer.report.parts import Document, Texts
@@ -22,10 +26,7 @@ def write_document(document: Document, path: Path | str, *, show_completions: bo
     """
     parts = [withheld(part) if isinstance(part, Texts) and not show_completions else part for part in document.parts]
     path = Path(path)
-    try:
-        path.write_text(document.model_copy(update={"parts": parts}).model_dump_json(indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error}") from error
+    write_text(path, document.model_copy(update={"parts": parts}).model_dump_json(indent=1) + "\n", follow=True)
     return path
 
 
@@ -35,8 +36,11 @@ def read_document(path: Path | str) -> Document:
     Raises:
         FileError: when the file cannot be read, or is no document.
     """
+    path = Path(path)
     try:
-        return Document.model_validate_json(Path(path).read_bytes())
+        text = read_bytes(path, limits.PROMPTS)
+        parse(text, path, fault="is not a report")
+        return Document.model_validate_json(text)
     except OSError as error:
         raise FileError(f"cannot read {path}: {error}") from error
     except ValidationError as error:

@@ -4,7 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from lenssteer.errors import FileError
+from lenssteer.artefacts.writing import write_text
 from lenssteer.report import draw
 from lenssteer.report.markup import Html, join, safe, slug
 from lenssteer.report.parts import AnyPart, Document
@@ -25,11 +25,7 @@ def write_report(document: Document, path: Path | str, *, show_completions: bool
         FileError: when the file cannot be written.
     """
     path = Path(path)
-    text = _page(document, show_completions)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error}") from error
+    write_text(path, _page(document, show_completions), follow=True)
     return path
 
 

@@ -1,16 +1,15 @@
 """Read a sparse autoencoder: a folder in SAELens' layout, or a release that SAELens downloads."""
 
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from lenssteer.artefacts.reading import read_object
+from lenssteer.artefacts.tensors import read_tensors
 from lenssteer.errors import FileError, LenssteerError, ModelError, ParameterError, ShapeError
 from lenssteer.saes.hooks import site_of_hook
 from lenssteer.saes.releases import read_release, split_release
@@ -61,8 +60,8 @@ def load_sae(source: Path | str, sae_id: str | None = None, *, site: Site | str 
     except LenssteerError as error:
         error.args = (f"{name}: {error}",)
         raise
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
-        raise FileError(f"{name} is damaged: {type(error).__name__} {error}") from error
+    except (TypeError, ValueError, AttributeError, KeyError, ArithmeticError, RuntimeError) as error:
+        raise FileError(f"{name} is damaged: {type(error).__name__} {str(error)[:300]}") from error
 
 
 def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -71,13 +70,11 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             raise FileError(f"{folder} is not an autoencoder: {name} is missing. Give a folder that SAELens saved, or "
                             "release/id.")
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        scaler = json.loads((folder / SCALER).read_text(encoding="utf-8")) if (folder / SCALER).exists() else {}
-        tensors = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, RecursionError, SafetensorError) as error:
+        config = read_object(folder / CONFIG)[0]
+        scaler = read_object(folder / SCALER)[0] if (folder / SCALER).exists() else {}
+        tensors = read_tensors(folder / WEIGHTS)
+    except OSError as error:
         raise FileError(f"{folder} is damaged: {error}") from error
-    if not isinstance(config, dict) or not isinstance(scaler, dict):
-        raise FileError(f"{folder / CONFIG} does not describe an autoencoder; expected a JSON object.")
     factor = scaler.get("scaling_factor")
     return config if factor is None else {"norm_scaling_factor": factor, **config}, tensors
 

@@ -44,12 +44,17 @@ def unpack_edits(sites: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dic
 
 def _edit(entry: Mapping[str, Any], arrays: dict[str, Tensor]) -> Edit:
     if "kind" not in entry:
+        if not all(tensor.is_floating_point() for tensor in arrays.values()):
+            raise FileError("the arrays of an edit are whole numbers; expected floating-point ones.")
         return LowRankEdit(**arrays, norm=entry["norm"], radius=entry["radius"])
     if entry["kind"] != "sae":
         raise FileError(f"unknown kind of edit {entry['kind']!r}; it was written by a newer lenssteer.")
     from lenssteer.edits.sae import SaeEdit
 
-    return SaeEdit.from_tensors(arrays, entry["options"])
+    edit = SaeEdit.from_tensors(arrays, entry["options"])
+    if edit.latents.is_floating_point() or ((edit.latents < 0) | (edit.latents >= edit.sae.d_sae)).any():
+        raise FileError(f"an edit names latents that its autoencoder of {edit.sae.d_sae} does not have.")
+    return edit
 
 
 def pack_gate(gate: Gate) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -6,10 +6,14 @@ from dataclasses import asdict, dataclass, field
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from lenssteer.errors import SteeringError
 from lenssteer.site import Site
-from lenssteer.steering.trace import Trace, changes
+from lenssteer.steering.trace import Trace
+
+HELD_TOKENS = 4096
+"""Tokens of a site whose lengths are held before they are added up."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,17 @@ class ConditionReceipt:
 
 
 class Meter:
-    """Adds up what happens at one site; sums stay on the device until they are read."""
+    """Adds up what happens at one site; sums stay on the device until they are read.
+
+    A pass costs a handful of lengths and products a token; angles and sums are made of many passes at once.
+    """
 
     def __init__(self) -> None:
         self.passes = self.seen = self.selected = 0
         self._sums: Tensor | None = None
+        self._held: list[tuple[Tensor, ...]] = []
+        self._tokens = 0
+        self._kind: tuple[torch.Size, Tensor | None] | None = None
 
     def add(self, seen: int, selected: int, before: Float[Tensor, "batch chunk d_model"],
             after: Float[Tensor, "batch chunk d_model"],
@@ -86,12 +96,28 @@ class Meter:
         self.passes += 1
         self.seen += seen
         self.selected += selected
-        if selected:
-            sums = _measure(before, after, direction)
+        if not selected:
+            return
+        if self._kind is None or self._kind[0] != before.shape or self._kind[1] is not direction:
+            self._absorb()
+            self._kind = before.shape, direction
+        self._held.append(_measure(before, after, direction))
+        self._tokens += before.numel() // before.shape[-1]
+        if self._tokens >= HELD_TOKENS:
+            self._absorb()
+
+    def _absorb(self) -> None:
+        """Add what is held to the sums, and hold nothing."""
+        if self._held and self._kind is not None:
+            direction = self._kind[1]
+            directed = direction.any(-1) if direction is not None else torch.zeros_like(self._held[0][0])
+            sums = _summed([torch.stack(values).double() for values in zip(*self._held, strict=True)], directed)
             self._sums = sums if self._sums is None else self._sums + sums
+        self._held, self._tokens = [], 0
 
     def read(self) -> SiteReceipt:
         """The receipt so far."""
+        self._absorb()
         sums = [0.0] * 8 if self._sums is None else self._sums.tolist()
         edited, directed = int(sums[0]), sums[5]
         displacement, degrees, ratio = (value / edited if edited else 0.0 for value in sums[1:4])
@@ -100,29 +126,50 @@ class Meter:
                            ratio if edited else 1.0, int(sums[4]), start, end)
 
 
-def _measure(before: Tensor, after: Tensor, direction: Tensor | None) -> Float[Tensor, " 8"]:
+def _measure(before: Tensor, after: Tensor, direction: Tensor | None) -> tuple[Tensor, ...]:
+    """|h|, |h'| and |h' - h| of every token, and the products of h and h' with the direction where there is one."""
+    h, new = before.float(), after.float()
+    lengths = vector_norm(h, dim=-1), vector_norm(new, dim=-1), vector_norm(new - h, dim=-1)
+    if direction is None:
+        return lengths
+    line = direction.float()
+    if len(line) == 1:
+        line = line.view(-1)
+        return *lengths, h @ line, new @ line
+    return *lengths, (h @ line.mT).squeeze(-1), (new @ line.mT).squeeze(-1)
+
+
+def _summed(values: list[Tensor], directed: Tensor) -> Float[Tensor, " 8"]:
     """Edited tokens, and over them the sums of displacement, angle and norm ratio, and how many are not finite; tokens
     of rows with a direction, and over them the sums of angles to it before and after."""
-    h, new = before.float(), after.float()
-    moved, angle, length, new_length = changes(h, new)
+    length, new_length, moved, *along = values
     finite = torch.isfinite(new_length)
     edited = (moved > 0) | ~finite
     counted = edited & finite
-    none = torch.zeros_like(moved)
-    directed, start, end = none, none, none
-    if direction is not None:
-        towards = direction.float()
-        directed = towards.any(-1).to(h).expand_as(moved)
-        start, end = (directed * _degrees_to(towards, x, size) for x, size in ((h, length), (new, new_length)))
-    values = torch.stack([edited.to(h), moved, angle, new_length / length.clamp_min(1e-30), (~finite).to(h),
-                          directed, start, end])
-    weight = torch.stack([edited, counted, counted, counted, edited, counted, counted, counted])
-    return torch.where(weight, values, torch.zeros_like(values)).to(torch.float64).sum((-2, -1))
+    start, end = along or (length, length)
+    found = [moved, _degrees_between(length, new_length, moved), new_length / length.clamp_min(1e-30)]
+    to_line = [torch.ones_like(length), _degrees(start / length.clamp_min(1e-30)),
+               _degrees(end / new_length.clamp_min(1e-30))]
+    sums = [edited, *(torch.where(counted, value, 0.0) for value in found), ~finite,
+            *(torch.where(counted & (directed != 0), value, 0.0) for value in to_line)]
+    return torch.stack([value.double().sum() for value in sums])
 
 
-def _degrees_to(unit: Tensor, h: Tensor, length: Tensor) -> Tensor:
-    cosine = (h @ unit.mT).squeeze(-1) / length.clamp_min(1e-30)
+def _degrees(cosine: Tensor) -> Tensor:
     return torch.rad2deg(torch.acos(cosine.clamp(-1, 1)))
+
+
+def _degrees_between(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Angle between the sides a and b of a triangle whose third side is c; 90 where one of them is zero.
+
+        tan(angle / 2)^2 = (c - (a - b)) (c + (a - b)) / ((a + b - c) (a + b + c))
+
+    Source: Kahan 2014, "Miscalculating Area and Angles of a Needle-like Triangle": small angles keep their digits.
+    """
+    gap = a - b
+    opposite, beside = (c - gap) * (c + gap), (a + b - c) * (a + b + c)
+    half = torch.atan2(opposite.clamp_min(0).sqrt(), beside.clamp_min(0).sqrt())
+    return torch.where((a > 0) & (b > 0), torch.rad2deg(2 * half), 90.0)
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """The steerer: edits at sites, a rule for tokens, and what model they were made for."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from lenssteer.errors import MismatchError, SteeringError
 from lenssteer.models import LensModel, ModelCard, wrap
+from lenssteer.models.protocol import Sited
+from lenssteer.prompts.identity import MismatchWarning, refuse_other_reading
 from lenssteer.site import Site
 from lenssteer.steering.files import read_artefact, reading, write_artefact
 from lenssteer.steering.gates import Gate
@@ -95,12 +98,15 @@ class Steerer:
         return replace(self, edits={site: edit.scaled(strength) for site, edit in self.edits.items()},
                        provenance={**self.provenance, "strength": (wide[0] * wide[1]).tolist()})
 
-    def check(self, model: LensModel) -> None:
+    def check(self, model: Sited) -> None:
         """Refuse a model it does not fit.
 
         Raises:
-            MismatchError: when the model, its width or its weight frame is another.
+            MismatchError: when the model, its width, its weight frame or its tokenizer is another.
             SiteError: when the model lacks a site.
+
+        Warns:
+            MismatchWarning: when the prompt format of the same name is another.
         """
         for site, edit in self.edits.items():
             model.check_site(site)
@@ -114,6 +120,11 @@ class Steerer:
                                     f"{model.card.name} has {model.card.d_model}.")
         if self.card is not None:
             refuse_other_model(self.card, model.card)
+        record, tokenizer = self.provenance.get("calibration"), getattr(model, "tokenizer", None)
+        if isinstance(record, Mapping) and tokenizer is not None:
+            doubt = refuse_other_reading(record, tokenizer, str(getattr(model, "template", "")))
+            if doubt:
+                warnings.warn(doubt, MismatchWarning, stacklevel=2)
 
     @contextmanager
     def on(self, model: Any, trace: bool = False) -> Iterator[Receipt]:
@@ -138,7 +149,7 @@ class Steerer:
         session.finish()
 
     def save(self, folder: Path | str) -> Path:
-        """Write `steerer.json` and `tensors.safetensors` into a folder.
+        """Write `steerer.json` and its tensors into a folder.
 
         Raises:
             FileError: when the folder cannot be written.

@@ -17,7 +17,6 @@ from lenssteer.steering import Receipt, Steerer
 from lenssteer.studies.arms import Arm, arms, best_sites, random_arm
 from lenssteer.studies.tasks import Task
 
-BATCH = 512
 TOLERANCE, STRENGTHS, APART = 0.05, 4, 0.7
 BASELINES = ("unsteered", "prompt-only", "random")
 
@@ -136,7 +135,7 @@ def _tried(model: LensModel, arm: Arm, task: Task, strength: float, kl: float, *
     prompts = task.selection.positive
     try:
         with steerer.on(model):
-            answers = generate(model, prompts, task.decoding, batch_size=BATCH)
+            answers = generate(model, prompts, task.decoding)
     except LenssteerError:
         return None
     success = sum(task.success(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)) / len(prompts)
@@ -160,8 +159,7 @@ class _Tested:
 def _scores(model: LensModel, task: Task, split: str, prefix: str = "") -> _Tested:
     prompts = getattr(task, split)
     asked = [*prompts.positive, *prompts.negative]
-    answers = generate(model, [f"{prefix} {prompt}" if prefix else prompt for prompt in asked], task.decoding,
-                       batch_size=BATCH)
+    answers = generate(model, [f"{prefix} {prompt}" if prefix else prompt for prompt in asked], task.decoding)
     n = len(prompts.positive)
     scored = [(task.success if i < n else task.kept)(prompt, answer)
               for i, (prompt, answer) in enumerate(zip(asked, answers, strict=True))]

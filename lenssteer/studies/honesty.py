@@ -21,7 +21,6 @@ from lenssteer.steering import Steerer
 from lenssteer.sweeps import sweep_answers
 
 DECODING, TURN_DECODING = Decoding(20), Decoding(10)
-BATCH = 1024
 GRID: dict[str, tuple[str, tuple[float, ...]]] = {
     "swfc": ("coefficient", (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)),
     "sttp": ("alpha", (0.0, 2.0, 4.0, 8.0, 16.0, 32.0)),
@@ -99,7 +98,7 @@ def _asked(prompts: Sequence[Prompt], system: str = DISHONEST) -> list[Any]:
 def _choose(model: LensModel, calibration: Calibration, prompts: Parts,
             progress: bool) -> dict[str, tuple[str, Steerer]]:
     """For each method the layer and strength with the highest truth rate among those that keep capability."""
-    unsteered = _kept(prompts.keep_choose, generate(model, _asked(prompts.keep_choose), DECODING, batch_size=BATCH))
+    unsteered = _kept(prompts.keep_choose, generate(model, _asked(prompts.keep_choose), DECODING))
     chosen: dict[str, tuple[str, Steerer]] = {}
     sites = [site for site in calibration.sites if site not in calibration.candidates.degenerate]
     for method in track(list(GRID), "choosing layers and strengths" if progress else ""):
@@ -121,7 +120,7 @@ def _site_grid(model: LensModel, prompts: Parts, steerer_for: Callable[[Any], St
                amounts: Sequence[float], unsteered: float) -> dict[tuple[Site, float], float]:
     """Truth rate of every strength at a site, less what capability falls short of the bound."""
     asked = [*prompts.choose, *prompts.keep_choose]
-    answers = sweep_answers(model, steerer_for, amounts, _asked(asked), DECODING, batch_size=BATCH)
+    answers = sweep_answers(model, steerer_for, amounts, _asked(asked), DECODING)
     n = len(prompts.choose)
     return {(site, amount): _truth(prompts.choose, answers[amount][:n])
             + min(0.0, 10 * (_kept(prompts.keep_choose, answers[amount][n:]) - KEEP * unsteered)) for amount in amounts}
@@ -132,7 +131,7 @@ def _measure(model: LensModel, prompts: Parts, steerer: Steerer | None, seed: in
     if steerer is not None:
         with steerer.on(model) as receipt:
             return _measure(model, prompts, None, seed, system=system) | {"edited_share": share(receipt)}
-    answers = generate(model, _asked([*prompts.test, *prompts.keep_test], system), DECODING, batch_size=BATCH)
+    answers = generate(model, _asked([*prompts.test, *prompts.keep_test], system), DECODING)
     n = len(prompts.test)
     truths = [float(truthful(p, a) is True) for p, a in zip(prompts.test, answers[:n], strict=True)]
     return {"truth": sum(truths) / n, "truths": truths, "capability": _kept(prompts.keep_test, answers[n:]),
@@ -143,8 +142,7 @@ def _conversation(model: LensModel, prompts: Sequence[Prompt], seed: int, system
     """Truth and repetition turn by turn, over conversations about facts."""
     draw = random.Random(seed)
     asked = [draw.sample(list(prompts), TURNS) for _ in range(CONVERSATIONS)]
-    answers = converse(model, [[p.text for p in turns] for turns in asked], TURN_DECODING, system=system,
-                       batch_size=BATCH)
+    answers = converse(model, [[p.text for p in turns] for turns in asked], TURN_DECODING, system=system)
     turns = range(TURNS)
     return {"truth_by_turn": [_truth([turn[t] for turn in asked], [a[t] for a in answers]) for t in turns],
             "repetition_by_turn": [sum(repeated_ngrams(" ".join(a[: t + 1]), 4) for a in answers) / len(answers)

@@ -17,7 +17,7 @@ from lenssteer.recipe import Calibration, calibrate
 from lenssteer.saes import Sae, load_sae
 from lenssteer.steering import Steerer
 from lenssteer.studies.arms import Arm
-from lenssteer.studies.compare import BATCH, Chosen, best_of, calibrated
+from lenssteer.studies.compare import Chosen, best_of, calibrated
 from lenssteer.studies.tasks import Task, demo_task
 
 NEUTRAL = "how do i paint a red cake ?"
@@ -133,7 +133,7 @@ class Tester:
                 "kl_test": 0.0 if chosen is None else self.test.divergence(chosen.steerer).mean}
 
     def _answers(self, asked: list[str]) -> list[str]:
-        return generate(self.model, asked, self.task.decoding, batch_size=BATCH)
+        return generate(self.model, asked, self.task.decoding)
 
 
 def _with_differences(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:

@@ -14,7 +14,6 @@ from lenssteer.sweeps import sweep_answers
 
 ANGLES = tuple(float(angle) for angle in range(0, 360, 10))
 DECODING = Decoding(max_new_tokens=20)
-BATCH = 1024
 Split = Mapping[str, Sequence[Prompt]]
 Answers = dict[str, list[str]]
 
@@ -49,7 +48,7 @@ def merit(row: Row) -> tuple[float, float]:
 
 def answer(model: LensModel, prompts: Split) -> Answers:
     """Greedy answers to a split, under whatever steerer is on."""
-    return by_kind(generate(model, texts(prompts), DECODING, batch_size=BATCH), prompts)
+    return by_kind(generate(model, texts(prompts), DECODING), prompts)
 
 
 def texts(prompts: Split) -> list[str]:
@@ -67,7 +66,7 @@ def angle_sweep(model: LensModel, calibration: Calibration, method: str, sites: 
                 progress: str = "") -> list[Row]:
     """One row an angle, all angles in one stacked run."""
     answers = sweep_answers(model, lambda rows: calibration.steerer(method, degrees=rows, sites=sites), ANGLES,
-                            texts(prompts), DECODING, batch_size=BATCH, progress=progress)
+                            texts(prompts), DECODING, progress=progress)
     return [graded(method, sites, "selection", prompts, by_kind(answers[angle], prompts), degrees=angle)
             for angle in ANGLES]
 

@@ -5,12 +5,12 @@ dropped when the run goes on. While a process writes, it holds `lock`; the syste
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lenssteer.artefacts.writing import append_line, write_text
 from lenssteer.cells import FORMAT, HEADER, ROWS, CellRow, read_cells, read_header
 from lenssteer.errors import FileError, MismatchError
 from lenssteer.sweeps.lines import drop_torn_line, only_process
@@ -36,12 +36,9 @@ class RunFolder:
         Raises:
             FileError: when it cannot be written.
         """
-        line = json.dumps(row.as_dict(), ensure_ascii=False, allow_nan=False) + "\n"
+        line = json.dumps(row.as_dict(), ensure_ascii=False, allow_nan=False)
         try:
-            with (self.folder / ROWS).open("ab") as file:
-                file.write(line.encode())
-                file.flush()
-                os.fsync(file.fileno())
+            append_line(self.folder / ROWS, line.encode())
         except OSError as error:
             raise FileError(f"cannot write {self.folder / ROWS}: {error}; finished cells are kept, so run the same "
                             "sweep again.") from error
@@ -85,15 +82,7 @@ def _begin(folder: Path, header: Mapping[str, Any], cells: Sequence[str]) -> Non
                         "another folder.")
     planned = list(dict.fromkeys([*known, *cells]))
     text = json.dumps({"kind": "sweep", "format": FORMAT, **header, "cells": planned}, indent=2, ensure_ascii=False)
-    part = folder / (HEADER + ".part")
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, folder / HEADER)
-    except OSError as error:
-        raise FileError(f"cannot write {folder / HEADER}: {error}") from error
+    write_text(folder / HEADER, text + "\n")
 
 
 def _short(value: Any) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lenssteer.artefacts import limits
+from lenssteer.artefacts.reading import opened
 from lenssteer.errors import FileError
 
 LOCK = "lock"
@@ -44,9 +46,17 @@ def drop_torn_line(path: Path) -> None:
         FileError: when the file cannot be repaired.
     """
     try:
-        written = path.read_bytes() if path.exists() else b""
-        whole = written.rfind(b"\n") + 1
-        if whole < len(written):
-            os.truncate(path, whole)
+        with opened(path, 1 << 62) as file:
+            size = file.seek(0, os.SEEK_END)
+            begin = max(size - limits.DESCRIPTION - 1, 0)
+            file.seek(begin)
+            newline = file.read(size - begin).rfind(b"\n")
+        if newline < 0 < begin:
+            raise FileError(f"{path} is damaged: its last line has more than {limits.DESCRIPTION} bytes. Choose another "
+                            "folder.")
+        if begin + newline + 1 < size:
+            os.truncate(path, begin + newline + 1)
+    except FileNotFoundError:
+        return
     except OSError as error:
         raise FileError(f"cannot repair {path}: {error}") from error

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lenssteer.engines.engine import Engine
 from lenssteer.models import LensModel, ModelCard
 from lenssteer.prompts import Columns, Prompt, pad
 from lenssteer.recipe import Calibration
@@ -20,8 +21,11 @@ def model_identity(card: ModelCard) -> dict[str, Any]:
     return kept if card.fingerprint else {**kept, "name": card.name}
 
 
-def dtype_of(model: LensModel, prompt: Prompt, template: str | None, system: str | None) -> str:
-    """What the model computes in, by its logits for a prompt; a fingerprint is the same in every dtype."""
+def dtype_of(model: LensModel | Engine, prompt: Prompt, template: str | None, system: str | None) -> str:
+    """What the model computes in, by its logits for a prompt or as its engine says; a fingerprint is the same in every
+    dtype."""
+    if not isinstance(model, LensModel):
+        return model.dtype
     tokens = pad(model.encode([prompt], template=template, system=system), pad_id=model.pad_id)
     return str(model.run(tokens.ids, Columns(0, tokens.mask, tokens)).dtype).removeprefix("torch.")
 
@@ -56,7 +60,7 @@ def tensor_sha256(tensor: Tensor) -> str:
     return hashlib.sha256(f"{array.dtype} {array.shape} ".encode() + array.tobytes()).hexdigest()
 
 
-def material(model: LensModel, calibration: Calibration, prompts: Sequence[Prompt], template: str | None,
+def material(model: LensModel | Engine, calibration: Calibration, prompts: Sequence[Prompt], template: str | None,
              system: str | None) -> dict[str, Any]:
     """What every cell of a run shares, and what a run folder may not change."""
     identity = {**model_identity(model.card), "dtype": dtype_of(model, prompts[0], template, system)}

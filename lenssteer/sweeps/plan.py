@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from lenssteer.errors import ParameterError
-from lenssteer.models import LensModel
+from lenssteer.models.protocol import Sited
 from lenssteer.recipe import Calibration
 from lenssteer.sweeps.grid import UNSTEERED, Cell, Grid
 
@@ -24,7 +24,7 @@ class Planned:
         return {name: value for name, value in asdict(self.cell).items() if name != "amount"}
 
 
-def plan(grids: Sequence[Grid], model: LensModel, calibration: Calibration,
+def plan(grids: Sequence[Grid], model: Sited, calibration: Calibration,
          material: Mapping[str, Any]) -> dict[str, Planned]:
     """The cells of all grids by hash, each once, after the first steerer of each grid was found to fit the model.
 

@@ -20,7 +20,7 @@ def stacked_answers(
     *,
     template: str | None = None,
     system: str | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     progress: str = "",
 ) -> list[list[str]]:
     """Answers to every prompt under every setting, whatever the settings are, in one run.
@@ -37,7 +37,7 @@ def stacked_answers(
         decoding: How answers are drawn.
         template: Prompt format.
         system: System prompt.
-        batch_size: Most rows of a batch.
+        batch_size: Most rows of a batch; None finds it from the memory that is free.
         progress: Label of a progress bar; "" for none.
 
     Returns:
@@ -66,7 +66,7 @@ def sweep_answers(
     *,
     template: str | None = None,
     system: str | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     progress: str = "",
 ) -> dict[float, list[str]]:
     """Answers to every prompt at every amount of one method; see `stacked_answers`.
@@ -80,7 +80,7 @@ def sweep_answers(
         decoding: How answers are drawn.
         template: Prompt format.
         system: System prompt.
-        batch_size: Most rows of a batch.
+        batch_size: Most rows of a batch; None finds it from the memory that is free.
         progress: Label of a progress bar; "" for none.
 
     Raises:

@@ -26,9 +26,13 @@ from transformers import (
 )
 
 from lenssteer.errors import ModelError
-from lenssteer.models.hooked_config import hooked_config, to_hooked
-from tests.conftest import shared
+from tests.conftest import HAS_HOOKED, shared
 from tests.models.tiny_models import KINDS, WINDOW, random_model, save_tiny, tiny_model
+
+if not HAS_HOOKED:
+    pytest.skip("TransformerLens 4 has no HookedTransformer", allow_module_level=True)
+
+from lenssteer.models.hooked_config import hooked_config, to_hooked
 
 TEXTS = ("Explain why the sky is blue: the light of the sun.", "Tell me", "How do I pick the lock of a door?")
 TOLERANCE = 1e-4

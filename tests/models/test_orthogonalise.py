@@ -127,7 +127,7 @@ def test_prove_agrees_and_catches_a_copy_that_misses_one_writer(kind, direction)
     from lenssteer.models import wrap
     from lenssteer.models.orthogonalise import orthogonalise
     from lenssteer.models.proof import prove
-    from lenssteer.models.writers import writers
+    from lenssteer.models.writers import places
 
     model = tiny(CONFIGS[kind]())
     tokenizer = tiny_tokenizer("llama")
@@ -136,7 +136,8 @@ def test_prove_agrees_and_catches_a_copy_that_misses_one_writer(kind, direction)
     assert proof.difference < TOLERANCE[kind]
     assert proof.holds
     assert proof.effect > 1e-2
-    name = max(writers({n: tuple(p.shape) for n, p in model.named_parameters()}, model.config))
+    found = places({n: tuple(p.shape) for n, p in model.named_parameters()}, model.config)
+    name = max(n for n, place in found.items() if place.part in ("embedding", "attention", "mlp"))
     with torch.no_grad():
         copy.get_parameter(name).copy_(model.get_parameter(name))
     assert not prove(lens, wrap(copy, tokenizer), direction).holds
@@ -229,15 +230,16 @@ def test_bad_directions_are_refused(bad, error, message):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_without_equals_the_dense_projection_of_numpy(dtype):
-    from lenssteer.models.projection import without
+def test_a_change_equals_the_dense_projection_of_numpy(dtype):
+    from lenssteer.edits import ablate
+    from lenssteer.models.affine import Affine, Change
 
     draw = torch.Generator().manual_seed(3)
     weight, r = torch.randn(5, 7, 6, generator=draw, dtype=torch.float64), torch.randn(7, generator=draw)
     unit = r.double().numpy() / np.linalg.norm(r.double().numpy())
     stored = weight.to(dtype)
     expected = np.einsum("ij,ejk->eik", np.eye(7) - np.outer(unit, unit), stored.double().numpy())
-    found = without(stored, r, -2)
+    found = Change(-2, (Affine.of(ablate(r.double())),))(stored)
     assert found.dtype == dtype
     np.testing.assert_allclose(found.double().numpy(), expected, atol=torch.finfo(dtype).eps * 8)
 
@@ -336,10 +338,11 @@ def test_folders_that_cannot_be_edited_are_refused(tmp_path, direction):
 
 
 def test_a_copy_that_proves_wrong_is_not_written(tmp_path, direction, monkeypatch):
-    from lenssteer.models import orthogonalise as module
+    from lenssteer.models.folding import Folds
+    from lenssteer.models.orthogonalise import orthogonalise_checkpoint
 
     saved(CONFIGS["llama"](), tmp_path / "in")
-    monkeypatch.setattr(module, "without", lambda weight, r, axis: weight)
+    monkeypatch.setattr(Folds, "stored", lambda _folds, name, weight: {name: weight})
     with pytest.raises(ModelError, match="nothing was written"):
-        module.orthogonalise_checkpoint(tmp_path / "in", tmp_path / "out", direction)
+        orthogonalise_checkpoint(tmp_path / "in", tmp_path / "out", direction)
     assert {path.name for path in tmp_path.iterdir()} == {"in"}

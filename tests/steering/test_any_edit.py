@@ -1,17 +1,18 @@
 """Edits that are not low-rank: what the steering layer asks of them, and how they are saved."""
 
-import sys
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
 from lenssteer import edits
+from lenssteer.edits.encoded import SaeEdit
+from lenssteer.edits.sae import scale_latent
 from lenssteer.errors import FileError, ParameterError
 from lenssteer.models import Decoding, generate
 from lenssteer.prompts import pad
+from lenssteer.saes import Sae
 from lenssteer.site import Site
 from lenssteer.steering import Edit, Steerer
 
@@ -74,13 +75,25 @@ def test_any_edit_steers(demo, squash):
     assert site.direction_degrees_before is None
 
 
-def test_any_edit_is_saved_by_its_kind(demo, squash, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "lenssteer.edits.sae", SimpleNamespace(SaeEdit=Squash))
-    loaded = Steerer.load(Steerer({SITE: squash.scaled(0.5), Site(4, "resid_post"): edits.add(squash.scale)}).save(tmp_path / "s"))
-    assert isinstance(loaded.edits[SITE], Squash)
-    assert loaded.edits[SITE].strength == 0.5
-    assert torch.equal(loaded.edits[SITE].scale, squash.scale)
-    assert torch.equal(loaded.edits[Site(4, "resid_post")].write[0], squash.scale)
+def test_edits_of_two_kinds_are_saved_together(tmp_path):
+    draw = torch.Generator().manual_seed(0)
+    arrays = {"W_enc": torch.randn(8, 5, generator=draw), "W_dec": torch.randn(5, 8, generator=draw),
+              "b_dec": torch.randn(8, generator=draw), "b_enc": torch.randn(5, generator=draw)}
+    latent = scale_latent(Sae(SITE, "topk", **arrays, k=2), [1, 3], [0.5, 2.0])
+    loaded = Steerer.load(Steerer({SITE: latent, Site(4, "resid_post"): edits.add(arrays["b_dec"])}).save(tmp_path / "s"))
+    h = torch.randn(3, 8, generator=draw)
+    assert isinstance(loaded.edits[SITE], SaeEdit)
+    assert torch.equal(loaded.edits[SITE](h), latent(h))
+    assert torch.equal(loaded.edits[Site(4, "resid_post")].write[0], arrays["b_dec"])
+
+
+@pytest.mark.parametrize("latents", [[5], [-1], [2**40]])
+def test_latents_that_an_autoencoder_does_not_have_are_refused(tmp_path, latents):
+    sae = Sae(SITE, "topk", torch.eye(8, 5), torch.eye(5, 8), torch.zeros(8), b_enc=torch.zeros(5), k=2)
+    one = torch.ones(1)
+    folder = Steerer({SITE: SaeEdit(sae, torch.tensor(latents), one, one)}).save(tmp_path / "s")
+    with pytest.raises(FileError, match="latents that its autoencoder of 5 does not have"):
+        Steerer.load(folder)
 
 
 def test_an_edit_without_a_kind_cannot_be_saved(squash, tmp_path):

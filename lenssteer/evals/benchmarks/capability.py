@@ -1,10 +1,11 @@
 """Capability under a steerer: the same items unsteered and steered, and what is retained."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lenssteer.engines.engine import Engine
 from lenssteer.errors import ParameterError
 from lenssteer.evals.benchmarks.packages import needed
 from lenssteer.evals.benchmarks.retention import retention, scored
@@ -16,17 +17,20 @@ from lenssteer.models import LensModel
 from lenssteer.prompts import refuse_seen
 from lenssteer.steering import Steerer
 
+if TYPE_CHECKING:
+    from lenssteer.evals.benchmarks.lm_eval_model import SteeredLM
+
 QUESTIONS = ("prompt", "question", "instruction", "text", "query", "goal", "sentence", "ctx", "input")
 
 
-def measure_capability(model: LensModel, names: Sequence[str], steerer: Steerer | None = None, *,
+def measure_capability(model: LensModel | Engine, names: Sequence[str], steerer: Steerer | None = None, *,
                        data: Path | str | None = None, shots: int | None = None, limit: int | None = None,
-                       chat: bool = False, seed: int = 0, batch_size: int = 64,
-                       progress: bool = False) -> dict[str, Any]:
+                       chat: bool = False, seed: int = 0, batch_size: int | None = None,
+                       progress: bool = False, lm: "Callable[..., SteeredLM] | None" = None) -> dict[str, Any]:
     """Run tasks unsteered and steered, and compare them item by item.
 
     Args:
-        model: Unsteered; its `template` counts when `chat` is true.
+        model: Unsteered, in this process or an engine's; its `template` counts when `chat` is true.
         names: Of tasks; see `tasks.KNOWN`, or any task of lm-eval.
         steerer: None measures the unsteered model alone.
         data: Folder of local files.
@@ -34,8 +38,9 @@ def measure_capability(model: LensModel, names: Sequence[str], steerer: Steerer 
         limit: First items of each task.
         chat: Whether questions are put into the chat template or pattern; lm-eval's default is not to.
         seed: Of examples, sampling and bootstrap.
-        batch_size: Most rows of a batch.
+        batch_size: Most rows of a batch; None finds it from the memory that is free.
         progress: Whether to show bars.
+        lm: Makes what lm-eval asks, with the arguments of `SteeredLM`, which is the default in this process.
 
     Returns:
         A dictionary for JSON. `rows` has one entry a task and metric: means, the paired difference and retention with
@@ -48,6 +53,7 @@ def measure_capability(model: LensModel, names: Sequence[str], steerer: Steerer 
     """
     protocol = Protocol(limit, chat, seed)
     needed("lm_eval")
+    from lenssteer.evals.benchmarks.engine_model import EngineLM
     from lenssteer.evals.benchmarks.lm_eval_model import SteeredLM
 
     if not names:
@@ -61,9 +67,10 @@ def measure_capability(model: LensModel, names: Sequence[str], steerer: Steerer 
     if steerer is not None:
         steerer.check(model)
         _refuse_fitted(steerer, benchmarks, limit)
-    lms = {"unsteered": SteeredLM(model, batch_size=batch_size, seed=seed, progress=progress)}
+    made = lm or (SteeredLM if isinstance(model, LensModel) else EngineLM)
+    lms = {"unsteered": made(model, batch_size=batch_size, seed=seed, progress=progress)}
     if steerer is not None:
-        lms["steered"] = SteeredLM(model, steerer, batch_size=batch_size, seed=seed, progress=progress)
+        lms["steered"] = made(model, steerer, batch_size=batch_size, seed=seed, progress=progress)
     runs = {setting: run_benchmarks(lm, benchmarks, protocol) for setting, lm in lms.items()}
     receipts = [{"request": kind, **receipt.as_dict()} for lm in lms.values() for kind, receipt in lm.receipts]
     return {

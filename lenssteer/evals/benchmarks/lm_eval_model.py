@@ -9,10 +9,11 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import has_bos_prefix, normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
+from lenssteer.engines.engine import Engine
 from lenssteer.errors import ParameterError, PromptError
 from lenssteer.evals.benchmarks.answering import answer_until, cut
 from lenssteer.evals.benchmarks.saved import refuse_rows
-from lenssteer.evals.benchmarks.scoring import Continuation, fit_context, score_continuations
+from lenssteer.evals.benchmarks.scoring import Continuation, TokenScores, fit_context, score_continuations
 from lenssteer.models import Decoding, LensModel
 from lenssteer.prompts import Encoded, render
 from lenssteer.steering import Receipt, Steerer
@@ -31,7 +32,7 @@ class SteeredLM(TemplateLM):
     Args:
         model: Its `template` is the one that `apply_chat_template` applies.
         steerer: On during every request; None for the unsteered model.
-        batch_size: Most rows of a batch.
+        batch_size: Most rows of a batch; None finds it from the memory that is free.
         seed: Of sampling; request i of a call samples with seed + i.
         progress: Whether to show bars.
 
@@ -39,11 +40,11 @@ class SteeredLM(TemplateLM):
         ParameterError: when the steerer has rows, which belong to prompts and not to requests.
     """
 
-    def __init__(self, model: LensModel, steerer: Steerer | None = None, *, batch_size: int = 64, seed: int = 0,
-                 progress: bool = False) -> None:
+    def __init__(self, model: LensModel | Engine, steerer: Steerer | None = None, *, batch_size: int | None = None,
+                 seed: int = 0, progress: bool = False) -> None:
         super().__init__()
         refuse_rows(steerer)
-        self.lens = model
+        self.lens: Any = model
         self.tokenizer = model.tokenizer
         self.steerer = steerer
         self.batch_size = batch_size
@@ -68,6 +69,11 @@ class SteeredLM(TemplateLM):
     def max_length(self) -> int:
         """Longest sequence of the model."""
         return self.lens.card.n_ctx
+
+    @property
+    def longest_scored(self) -> int:
+        """Tokens of context and answer that are scored together, but for the answer's last."""
+        return self.max_length
 
     @property
     def max_gen_toks(self) -> int:
@@ -128,7 +134,7 @@ class SteeredLM(TemplateLM):
         windows: list[tuple[int, Continuation]] = []
         for number, request in enumerate(requests):
             ids = self.tok_encode(request.args[0])
-            pairs = get_rolling_token_windows(ids, self.prefix_token_id, self.max_length, 1)
+            pairs = get_rolling_token_windows(ids, self.prefix_token_id, self.longest_scored, 1)
             windows += [(number, self._fit(*make_disjoint_window(pair))) for pair in pairs]
         totals = [0.0] * len(requests)
         for (number, _), (total, _) in zip(windows, self._score([one for _, one in windows]), strict=True):
@@ -145,16 +151,26 @@ class SteeredLM(TemplateLM):
         answers = [""] * len(requests)
         asked = [self._asked(*request.args) for request in requests]
         eos = self.tokenizer.decode(self.eot_token_id)
-        with self._steered("generate_until"):
+        with self.steered("generate_until"):
             for decoding, until in dict.fromkeys(one[1:] for one in asked):
                 rows = [i for i, one in enumerate(asked) if one[1:] == (decoding, until)]
-                drawn = answer_until(self.lens, [asked[i][0] for i in rows], until, decoding, rows=rows,
-                                     batch_size=self.batch_size, progress="answering" if self.progress else "")
+                drawn = self.drawn([asked[i][0] for i in rows], until, decoding, rows)
                 for i, ids in zip(rows, drawn, strict=True):
                     answers[i] = cut(self.tokenizer.decode(ids, skip_special_tokens=True), [*until, eos])
                     self.counts["read"] += len(asked[i][0].ids)
                     self.counts["generated"] += len(ids)
         return answers
+
+    def drawn(self, prompts: Sequence[Encoded], until: Sequence[str], decoding: Decoding,
+              rows: Sequence[int]) -> list[list[int]]:
+        """Token ids of the answers; see `answer_until`."""
+        return answer_until(self.lens, prompts, until, decoding, rows=rows, batch_size=self.batch_size,
+                            progress="answering" if self.progress else "")
+
+    def scored(self, wanted: Sequence[Continuation]) -> list[TokenScores]:
+        """Scores of continuations; see `score_continuations`."""
+        return score_continuations(self.lens, wanted, rows=self.batch_size,
+                                   progress="scoring" if self.progress else "")
 
     def _asked(self, context: str, given: dict[str, Any]) -> tuple[Encoded, Decoding, tuple[str, ...]]:
         wanted: dict[str, Any] = dict(normalize_gen_kwargs(given, self.max_gen_toks))
@@ -181,7 +197,7 @@ class SteeredLM(TemplateLM):
         return self._score([self._fit(context, answer, texts[0]) for texts, context, answer in requests])
 
     def _fit(self, context: list[int], answer: list[int], text: str = "") -> Continuation:
-        found = fit_context(context, answer, self._instruction(text, len(context)), self.max_length)
+        found = fit_context(context, answer, self._instruction(text, len(context)), self.longest_scored)
         self.counts["shortened"] += len(found.context.ids) < len(context)
         return found
 
@@ -196,15 +212,15 @@ class SteeredLM(TemplateLM):
     def _score(self, wanted: list[Continuation]) -> list[tuple[float, bool]]:
         if not wanted:
             return []
-        with self._steered("loglikelihood"):
-            found = score_continuations(self.lens, wanted, rows=self.batch_size,
-                                        progress="scoring" if self.progress else "")
+        with self.steered("loglikelihood"):
+            found = self.scored(wanted)
         self.counts["read"] += sum(len(context.ids) for context in {one.context for one in wanted})
         self.counts["read"] += sum(len(one.ids) - 1 for one in wanted)
         return [(one.total, one.greedy) for one in found]
 
     @contextmanager
-    def _steered(self, kind: str) -> Iterator[None]:
+    def steered(self, kind: str) -> Iterator[None]:
+        """The steerer is on, if there is one; its receipt is kept."""
         if self.steerer is None:
             yield
             return

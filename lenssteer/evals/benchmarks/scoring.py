@@ -7,14 +7,16 @@ the cache. The last token of a continuation is predicted but not fed, so no edit
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lenssteer.engines.engine import AnswerScores
 from lenssteer.errors import PromptError
 from lenssteer.models import LensModel
+from lenssteer.models.sizing import in_halves, usual_rows
 from lenssteer.progress import track
 from lenssteer.prompts import Columns, Encoded, Tokens, pad
 
@@ -31,20 +33,14 @@ class Continuation:
     context: Encoded
     ids: tuple[int, ...]
 
+    @property
+    def encoded(self) -> Encoded:
+        """Prompt and answer in one."""
+        return replace(self.context, ids=self.context.ids + self.ids)
 
-@dataclass(frozen=True)
-class TokenScores:
-    """A continuation under a model.
 
-    Args:
-        log_probs: Natural logarithm of each token's probability.
-        greedy: Whether every token is the most likely one where it stands.
-        top: At each token the most likely ids with their log-probabilities, as many as were asked for.
-    """
-
-    log_probs: tuple[float, ...]
-    greedy: bool
-    top: tuple[tuple[tuple[int, float], ...], ...] = ()
+class TokenScores(AnswerScores):
+    """A continuation under a model; see `AnswerScores`."""
 
     @property
     def total(self) -> float:
@@ -69,31 +65,42 @@ def fit_context(context: Sequence[int], ids: Sequence[int], instruction: tuple[i
     return Continuation(Encoded(tuple(kept), (start, end), len(kept)), tuple(ids))
 
 
-def score_continuations(model: LensModel, wanted: Sequence[Continuation], *, rows: int = 64, top: int = 0,
+def score_continuations(model: LensModel, wanted: Sequence[Continuation], *, rows: int | None = None, top: int = 0,
                         progress: str = "") -> list[TokenScores]:
     """Score continuations, in the order given, steered as the model is now.
 
     Args:
         model: Steered or not.
         wanted: Continuations; those of equal context share its pass.
-        rows: Most continuations of a batch, as long as one context has no more.
+        rows: Most continuations of a batch, as long as one context has no more; None for as many as are usual.
         top: How many of the most likely ids to name at each token.
         progress: Label of a progress bar; "" for none.
     """
-    after: dict[Encoded, list[int]] = defaultdict(list)
-    for i, one in enumerate(wanted):
-        after[one.context].append(i)
+    after = by_context(wanted)
     found: dict[int, TokenScores] = {}
-    for group in track(_batches(wanted, after, rows, model.card.n_ctx), progress):
+
+    def score(group: list[Encoded]) -> dict[int, TokenScores]:
         places = [i for context in group for i in after[context]]
         which = torch.tensor([row for row, context in enumerate(group) for _ in after[context]])
         tokens = pad(group, pad_id=model.pad_id)
-        found |= dict(zip(places, _batch(model, tokens, which, [wanted[i].ids for i in places], top), strict=True))
+        return dict(zip(places, _batch(model, tokens, which, [wanted[i].ids for i in places], top), strict=True))
+
+    for group in track(context_batches(wanted, after, rows or usual_rows(model), model.card.n_ctx), progress):
+        for _, scores in in_halves(score, group):
+            found |= scores
     return [found[i] for i in range(len(wanted))]
 
 
-def _batches(wanted: Sequence[Continuation], after: dict[Encoded, list[int]], rows: int,
-             n_ctx: int) -> list[list[Encoded]]:
+def by_context(wanted: Sequence[Continuation]) -> dict[Encoded, list[int]]:
+    """Which continuations follow each context."""
+    after: dict[Encoded, list[int]] = defaultdict(list)
+    for i, one in enumerate(wanted):
+        after[one.context].append(i)
+    return after
+
+
+def context_batches(wanted: Sequence[Continuation], after: dict[Encoded, list[int]], rows: int,
+                    n_ctx: int) -> list[list[Encoded]]:
     """Contexts grouped by length, longest first, so that padded rows stay within the model's context."""
     groups: list[list[Encoded]] = []
     held = longest = 0

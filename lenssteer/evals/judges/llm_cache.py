@@ -14,6 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lenssteer.artefacts.parsing import parse
+from lenssteer.artefacts.reading import read_lines
+from lenssteer.artefacts.schema.record import described
+from lenssteer.artefacts.schema.replies import Reply as KeptReply
+from lenssteer.artefacts.writing import append_line
 from lenssteer.errors import FileError
 
 REPLIES, LOCK = "replies.jsonl", "replies.lock"
@@ -73,7 +78,7 @@ class ReplyCache:
         if self.folder is not None:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                os.close(_open(self.folder))
+                os.close(os.open(self.folder / REPLIES, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600))
             except OSError as error:
                 raise FileError(f"cannot use the cache {self.folder}: {error}; name another with cache=FOLDER or "
                                 "LENSSTEER_CACHE, or turn it off with cache=off.") from error
@@ -96,17 +101,13 @@ class ReplyCache:
             return
         with self._guard:
             try:
-                with (self.folder / REPLIES).open("rb") as file:
-                    file.seek(self._read)
-                    new = file.read()
+                for _, line in read_lines(self.folder / REPLIES, start=self._read):
+                    self._read += len(line) + 1
+                    found = _parsed(line)
+                    if found is not None:
+                        self._known.setdefault(*found)
             except OSError as error:
                 raise FileError(f"cannot read {self.folder / REPLIES}: {error}") from error
-            whole = new[: new.rfind(b"\n") + 1]
-            self._read += len(whole)
-            for line in whole.split(b"\n"):
-                found = _parsed(line)
-                if found is not None:
-                    self._known.setdefault(*found)
 
     def put(self, key: str, reply: Reply, **about: str) -> None:
         """Keep a reply; it is on disk when this returns.
@@ -125,31 +126,19 @@ class ReplyCache:
             self._known.setdefault(key, reply)
             if self.folder is None:
                 return
-            line = json.dumps({"key": key, **asdict(reply), **about}).encode() + b"\n"
+            line = json.dumps({"key": key, **asdict(reply), **about}).encode()
             try:
-                with FileLock(self.folder / LOCK, timeout=PATIENCE), os.fdopen(_open(self.folder), "ab+") as file:
-                    if file.seek(0, os.SEEK_END):
-                        file.seek(-1, os.SEEK_END)
-                        line = line if file.read(1) == b"\n" else b"\n" + line
-                    file.write(line)
-                    file.flush()
-                    os.fsync(file.fileno())
+                with FileLock(self.folder / LOCK, timeout=PATIENCE):
+                    append_line(self.folder / REPLIES, line, mode=0o600)
             except (OSError, Timeout) as error:
                 raise FileError(f"cannot write {self.folder / REPLIES}: {error}; replies so far are kept.") from error
-
-
-def _open(folder: Path) -> int:
-    return os.open(folder / REPLIES, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
 
 
 def _parsed(line: bytes) -> tuple[str, Reply] | None:
     """The key and reply of a line; None for one that was torn."""
     try:
-        record = json.loads(line)
-        key, text, finish = record["key"], record["text"], record["finish"]
-        counts = [record["prompt_tokens"], record["completion_tokens"]]
-    except (ValueError, TypeError, KeyError):
+        parse(line, "a reply")
+        found = described(KeptReply, line, "a reply")
+    except FileError:
         return None
-    if not all(isinstance(value, str) for value in (key, text, finish)):
-        return None
-    return (key, Reply(text, finish, *counts)) if all(n is None or isinstance(n, int) for n in counts) else None
+    return found.key, Reply(found.text, found.finish, found.prompt_tokens, found.completion_tokens)

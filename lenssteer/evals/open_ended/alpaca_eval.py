@@ -84,7 +84,7 @@ class AlpacaEval:
 
 def alpaca_eval(model: LensModel, steerer: Steerer | None, questions: Sequence[Instruction], client: ChatClient,
                 decoding: Decoding | None = None, *, system: str | None = None, template: str | None = None,
-                batch_size: int = 64, progress: str = "") -> AlpacaEval:
+                batch_size: int | None = None, progress: str = "") -> AlpacaEval:
     """Answer steered and unsteered, and ask which answer is better, in both orders, so that position cancels.
 
     Args:
@@ -95,7 +95,7 @@ def alpaca_eval(model: LensModel, steerer: Steerer | None, questions: Sequence[I
         decoding: How answers are drawn; greedy, 1024 tokens by default.
         system: System prompt of all.
         template: Prompt format.
-        batch_size: Most prompts at once.
+        batch_size: Most prompts at once; None finds it from the memory that is free.
         progress: Label of a progress bar; "" for none.
 
     Raises:

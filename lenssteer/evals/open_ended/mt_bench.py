@@ -61,7 +61,7 @@ class MTBench:
 
 def mt_bench(model: LensModel, steerer: Steerer | None, questions: Sequence[Question], client: ChatClient,
              decoding: Decoding | None = None, *, system: str | None = None, template: str | None = None,
-             batch_size: int = 64, progress: str = "") -> MTBench:
+             batch_size: int | None = None, progress: str = "") -> MTBench:
     """Answer, unsteered and steered, and have every answer graded by itself.
 
     A steerer stays on for the whole conversation. The grader sees the conversation so far and the reference answer
@@ -75,7 +75,7 @@ def mt_bench(model: LensModel, steerer: Steerer | None, questions: Sequence[Ques
         decoding: How answers are drawn; greedy, 1024 tokens by default.
         system: System prompt of all.
         template: Prompt format.
-        batch_size: Most conversations at once.
+        batch_size: Most conversations at once; None finds it from the memory that is free.
         progress: Label of a progress bar; "" for none.
 
     Raises:

@@ -19,7 +19,7 @@ TASKS = {"mt_bench": "two-turn questions, graded 1 to 10", "alpaca_eval": "steer
 
 def run_open_ended(task_name: str, model: LensModel, steerer: Steerer | None, data: Path | str, judge_spec: str,
                    limit: int | None = None, *, decoding: Decoding | None = None, system: str | None = None,
-                   template: str | None = None, batch_size: int = 64, answers: bool = False,
+                   template: str | None = None, batch_size: int | None = None, answers: bool = False,
                    progress: str = "") -> dict[str, Any]:
     """Run one task, unsteered and steered.
 
@@ -33,7 +33,7 @@ def run_open_ended(task_name: str, model: LensModel, steerer: Steerer | None, da
         decoding: How answers are drawn; greedy, 1024 tokens by default.
         system: System prompt of all.
         template: Prompt format.
-        batch_size: Most prompts at once.
+        batch_size: Most prompts at once; None finds it from the memory that is free.
         answers: Whether the answers are in the result.
         progress: Label of a progress bar; "" for none.
 

@@ -1,16 +1,19 @@
 """The folder of an automatic run: what was asked, and what is known so far."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lenssteer.errors import FileError, MismatchError
+from lenssteer.artefacts.reading import read_object
+from lenssteer.artefacts.schema.auto import Asked, AutoCard, Tested
+from lenssteer.artefacts.schema.record import Record, described
+from lenssteer.errors import FileError, LenssteerError, MismatchError
 from lenssteer.models import LensModel
 from lenssteer.studies.concepts import Material
 from lenssteer.sweeps.search.record import write_json
 
 ASKED, TESTED, CARD = "auto.json", "tested.json", "card.json"
+SCHEMAS: Mapping[str, type[Record]] = {ASKED: Asked, TESTED: Tested, CARD: AutoCard}
 
 
 def known(model: LensModel, material: Material, method: str | None, seed: int) -> dict[str, Any]:
@@ -51,15 +54,16 @@ def begin(folder: Path, asked: Mapping[str, Any], before: Mapping[str, float]) -
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A JSON object; an empty one where there is no file.
+    """One of the folder's JSON files; an empty object where there is none.
 
     Raises:
         FileError: when it is damaged.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path} is damaged: {error}; remove it, and run the same command again.") from error
-    if not isinstance(found, dict):
-        raise FileError(f"{path} is damaged; remove it, and run the same command again.")
+        found, text = read_object(path)
+        described(SCHEMAS[path.name], text, path)
+    except FileNotFoundError:
+        return {}
+    except (OSError, LenssteerError) as error:
+        raise FileError(f"{error} Or remove {path}, and run the same command again.") from error
     return found

@@ -10,7 +10,6 @@ from lenssteer.models import Decoding, LensModel, generate
 from lenssteer.prompts import ContrastSet
 from lenssteer.rows import wilson_interval
 
-BATCH = 256
 Scores = Mapping[str, Mapping[str, Sequence[float | None]]]
 
 
@@ -19,7 +18,7 @@ def scores_of(model: LensModel, part: ContrastSet, decoding: Decoding,
     """Scores of the answers to both classes, by class and name, under whatever steerer is on."""
     asked, n = [*part.positive, *part.negative], len(part.positive)
     found = {name: [None if value is None else float(value) for value in values]
-             for name, values in score(asked, generate(model, asked, decoding, batch_size=BATCH)).items()}
+             for name, values in score(asked, generate(model, asked, decoding)).items()}
     return {"positive": {name: values[:n] for name, values in found.items()},
             "negative": {name: values[n:] for name, values in found.items()}}
 

@@ -14,7 +14,8 @@ from lenssteer.errors import SteeringError
 from lenssteer.evals.divergence import Reference
 from lenssteer.evals.scoring import Scorer
 from lenssteer.models import Decoding, LensModel, generate, prefill
-from lenssteer.prompts import Prompt, batches, pad
+from lenssteer.models.sizing import fitting
+from lenssteer.prompts import Prompt, pad
 from lenssteer.steering import Steerer
 from lenssteer.sweeps import sweep_answers
 from lenssteer.sweeps.search.record import UNSTEERED, Record
@@ -39,7 +40,7 @@ class Measurer:
         record: Where everything goes.
         template: Prompt format.
         system: System prompt.
-        batch_size: Most rows of a batch.
+        batch_size: Most rows of a batch; None finds it from the memory that is free.
     """
 
     model: LensModel
@@ -51,7 +52,7 @@ class Measurer:
     record: Record
     template: str | None
     system: str | None
-    batch_size: int
+    batch_size: int | None
     _aim: Float[Tensor, " vocab"] | None = field(default=None, init=False)
     _reference: Reference | None = field(default=None, init=False)
 
@@ -166,8 +167,11 @@ class Measurer:
     def _next_tokens(self, prompts: Sequence[Prompt]) -> Float[Tensor, "prompts vocab"]:
         encoded = self.model.encode(prompts, template=self.template, system=self.system)
         found: dict[int, Tensor] = {}
-        for group in batches(encoded, tokens=1 << 14, rows=self.batch_size):
+
+        def first(group: list[int]) -> Tensor:
             tokens = pad([encoded[i] for i in group], pad_id=self.model.pad_id, rows=group)
-            likely = torch.softmax(prefill(self.model, tokens)[0].double(), -1).cpu()
+            return torch.softmax(prefill(self.model, tokens)[0].double(), -1).cpu()
+
+        for group, likely in fitting(self.model, encoded, first, rows=self.batch_size, new=1):
             found |= dict(zip(group, likely, strict=True))
         return torch.stack([found[i] for i in range(len(encoded))])

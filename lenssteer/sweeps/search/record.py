@@ -6,13 +6,17 @@ process searches it holds `lock`; the system frees it when the process dies.
 """
 
 import json
-import os
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lenssteer.artefacts.parsing import parse
+from lenssteer.artefacts.reading import read_lines, read_object
+from lenssteer.artefacts.schema.record import described
+from lenssteer.artefacts.schema.search import Batch, Search
+from lenssteer.artefacts.writing import append_line, write_text
 from lenssteer.errors import FileError, MismatchError
 from lenssteer.models.cost import Cost
 from lenssteer.sweeps.lines import drop_torn_line, only_process
@@ -88,10 +92,7 @@ class Record:
         spent = {name: getattr(cost, name) for name in ("prompt", "generated", "passes", "seconds")}
         line = {"kind": kind, "stage": stage, "rows": [list(row) for row in rows], "cost": spent}
         try:
-            with (self.folder / MEASURED).open("ab") as file:
-                file.write((json.dumps(line, allow_nan=False) + "\n").encode())
-                file.flush()
-                os.fsync(file.fileno())
+            append_line(self.folder / MEASURED, json.dumps(line, allow_nan=False).encode())
         except OSError as error:
             raise FileError(f"cannot write {self.folder / MEASURED}: {error}; what was measured is kept, so run the "
                             "same search again.") from error
@@ -122,6 +123,7 @@ def open_record(folder: Path | str, header: Mapping[str, Any]) -> Iterator[Recor
         _begin(folder, json.loads(json.dumps(header)))
         for name in (MEASURED, JOURNAL):
             drop_torn_line(folder / name)
+        _refuse_broken(folder / JOURNAL)
         yield Record(folder)
 
 
@@ -131,15 +133,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         FileError: when it cannot be written.
     """
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error}") from error
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _begin(folder: Path, header: Mapping[str, Any]) -> None:
@@ -150,16 +144,36 @@ def _begin(folder: Path, header: Mapping[str, Any]) -> None:
         write_json(path, header)
         return
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        written, text = read_object(path)
+    except OSError as error:
         raise FileError(f"{path} is damaged: {error}") from error
-    other = [name for name in header if not isinstance(written, dict) or written.get(name) != header[name]]
+    described(Search, text, path)
+    other = [name for name in header if written.get(name) != header[name]]
     if other:
         raise MismatchError(f"{folder} holds another search: it differs in {', '.join(other)}. Choose another folder.")
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     try:
-        return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
-    except (OSError, ValueError) as error:
+        return [_line(line, f"{path}, line {number}") for number, line in read_lines(path)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
         raise FileError(f"{path} is damaged: {error}") from error
+
+
+def _refuse_broken(journal: Path) -> None:
+    """Refuse a journal that is not lines of JSON before optuna reads it as a whole."""
+    try:
+        for number, line in read_lines(journal):
+            parse(line, f"{journal}, line {number}")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise FileError(f"{journal} is damaged: {error}") from error
+
+
+def _line(line: bytes, where: str) -> dict[str, Any]:
+    record = parse(line, where)
+    described(Batch, line, where)
+    return record

@@ -1,11 +1,13 @@
 """What a search found."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lenssteer.artefacts.reading import read_object
+from lenssteer.artefacts.schema.record import described
+from lenssteer.artefacts.schema.search import Result
 from lenssteer.errors import FileError
 from lenssteer.rows import wilson_interval
 from lenssteer.sweeps.search.record import RESULT
@@ -110,9 +112,9 @@ def read_result(folder: Path | str) -> SearchResult:
     """
     path = Path(folder) / RESULT
     try:
-        return SearchResult.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        found, text = read_object(path)
     except OSError as error:
         raise FileError(f"cannot read {path}: {error}; a search that was killed goes on with its own "
                         "command.") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise FileError(f"{path} is damaged: {error}") from error
+    described(Result, text, path)
+    return SearchResult.from_dict(found)

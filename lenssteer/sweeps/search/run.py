@@ -69,7 +69,7 @@ def run_search(
     judge: Judge | None = None,
     template: str | None = None,
     system: str | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     tell: Callable[[str], object] = lambda stage: None,
 ) -> SearchResult:
     """Find the best setting of a method, in a folder that a killed search goes on from.
@@ -91,7 +91,7 @@ def run_search(
         judge: For refused, harmful and answers; by phrase without one.
         template: Prompt format.
         system: System prompt.
-        batch_size: Most rows of a batch.
+        batch_size: Most rows of a batch; None finds it from the memory that is free.
         tell: Called with what comes next, in a few words.
 
     Raises:

@@ -1,0 +1,98 @@
+"""Arrays by name from the files other tools write: safetensors, npy, JSON and GGUF; never pickle."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lenssteer.errors import FileError
+from lenssteer.exports.gguf import package
+from lenssteer.nearest import unknown
+
+PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt")
+REFUSED = "is a pickle, which can run code when it is read. If you trust it, convert it yourself:"
+TORCH = ("save_file(torch.load(file, weights_only=True), 'vectors.safetensors') of safetensors.torch; for Selective "
+         "Steering's plane.pt save_file(dict(zip(('b1', 'b2'), torch.load(file, weights_only=True)['basis'])), ...)")
+NUMPY = ("save_file({f'{module}.{name}': array for module, plane in numpy.load(file, allow_pickle=True).item().items() "
+         "for name, array in plane.items()}, 'planes.safetensors') of safetensors.numpy")
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """What a file holds.
+
+    Args:
+        named: Arrays in float64, by name; one without a name has "".
+        notes: What the file says of itself.
+        sha256: Of the file.
+    """
+
+    named: Mapping[str, Float64[Tensor, "*shape"]]
+    notes: Mapping[str, str] = field(default_factory=dict)
+    sha256: str = ""
+
+
+def read_arrays(path: Path | str) -> Arrays:
+    """Read a file of vectors or planes.
+
+    Args:
+        path: .safetensors, .npy, .json ({"name": [numbers], ...}) or .gguf.
+
+    Raises:
+        FileError: when it is a pickle, of another kind, damaged, empty, or holds values that are not finite.
+    """
+    path = Path(path)
+    kind = path.suffix.lower()
+    if kind in PICKLES:
+        raise FileError(f"{path} {REFUSED} {TORCH}.")
+    if kind not in READERS:
+        raise FileError(unknown("kind of file", kind or path.name, READERS))
+    try:
+        named, notes = READERS[kind](path)
+        digest = sha256(path.read_bytes()).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, SafetensorError) as error:
+        if "Object arrays" in str(error):
+            raise FileError(f"{path} {REFUSED} {NUMPY}.") from error
+        raise FileError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+    if not named:
+        raise FileError(f"{path} holds no arrays.")
+    for name, array in named.items():
+        if not torch.isfinite(array).all():
+            raise FileError(f"{path}: {name or 'the array'} holds values that are not finite.")
+    return Arrays(named, notes, digest)
+
+
+def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safe_open(path, framework="pt") as stored:
+        return {name: stored.get_tensor(name).double() for name in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
+
+
+def _npy(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    return {"": torch.from_numpy(np.load(path, allow_pickle=False).astype(np.float64))}, {}
+
+
+def _json(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    found: Any = json.loads(path.read_text(encoding="utf-8"))
+    entries = found.items() if isinstance(found, dict) else [("", found)]
+    inner = [(name, value) for outer, entry in entries
+             for name, value in (entry.items() if isinstance(entry, dict) else [(outer, entry)])]
+    return ({name: torch.tensor(value, dtype=torch.float64) for name, value in inner if isinstance(value, list)},
+            {name: value for name, value in inner if isinstance(value, str)})
+
+
+def _gguf(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    reader = package().GGUFReader(path)
+    texts = {name: one for name, one in reader.fields.items() if one.types and one.types[0].name == "STRING"}
+    return ({one.name: torch.from_numpy(np.array(one.data, dtype=np.float64)) for one in reader.tensors},
+            {name: bytes(one.parts[-1]).decode("utf-8", "replace") for name, one in texts.items()})
+
+
+READERS = {".safetensors": _safetensors, ".npy": _npy, ".json": _json, ".gguf": _gguf}
