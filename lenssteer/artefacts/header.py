@@ -9,7 +9,8 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from io import BufferedIOBase
+from typing import Any
 
 from lenssteer.artefacts import limits
 from lenssteer.artefacts.parsing import parse
@@ -31,7 +32,7 @@ class Entry:
     shape: tuple[int, ...]
 
 
-def read_header(file: IO[bytes], size: int, where: object) -> dict[str, Entry]:
+def read_header(file: BufferedIOBase, size: int, where: object) -> dict[str, Entry]:
     """The tensors of an open file, by name.
 
     Args:

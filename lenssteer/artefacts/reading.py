@@ -5,8 +5,9 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from lenssteer.artefacts import limits
 from lenssteer.artefacts.parsing import parse
@@ -18,7 +19,7 @@ HOW_NOT_TO_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | ge
 
 @contextmanager
 def opened(path: Path, limit: int, *, folder: Path | None = None,
-           error: type[LenssteerError] = FileError) -> Iterator[IO[bytes]]:
+           error: type[LenssteerError] = FileError) -> Iterator[BufferedIOBase]:
     """A file for reading; never waits, as on a pipe.
 
     Args:
@@ -34,15 +35,16 @@ def opened(path: Path, limit: int, *, folder: Path | None = None,
     try:
         if folder is not None and not path.resolve().is_relative_to(folder.resolve()):
             raise error(f"{path} leads out of {folder}; expected a file inside it. Copy the file itself there.")
-        file = os.fdopen(os.open(path, os.O_RDONLY | HOW_NOT_TO_WAIT), "rb")
+        handle = os.open(path, os.O_RDONLY | HOW_NOT_TO_WAIT)
     except (ValueError, RuntimeError) as reason:
         raise error(f"{str(path)!r} is no name of a file: {reason}.") from reason
-    with file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise error(f"{path} is no regular file; expected one, not a folder, pipe or device.")
-        if found.st_size > limit:
-            raise error(f"{path} has {found.st_size} bytes; expected at most {limit}. Is it the file you meant?")
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
+        os.close(handle)
+        raise error(f"{path} has {found.st_size} bytes; expected at most {limit}. Is it the file you meant?"
+                    if stat.S_ISREG(found.st_mode) else
+                    f"{path} is no regular file; expected one, not a folder, pipe or device.")
+    with os.fdopen(handle, "rb") as file:
         yield file
 
 
@@ -90,11 +92,11 @@ def read_object(path: Path, *, folder: Path | None = None, constants: bool = Fal
     text = read_bytes(path, folder=folder)
     found = parse(text, path, constants=constants)
     if not isinstance(found, dict):
-        raise FileError(f"{path} does not describe anything: it holds a JSON {type(found).__name__}; expected an object.")
+        raise FileError(f"{path} does not describe anything: it holds a JSON {type(found).__name__}, not an object.")
     return found, text
 
 
-def sha256_of_file(file: IO[bytes]) -> str:
+def sha256_of_file(file: BufferedIOBase) -> str:
     """SHA-256 of an open file, read in pieces from its beginning."""
     digest = sha256()
     file.seek(0)

@@ -53,8 +53,8 @@ def cached(model: LensModel, groups: list[Tokens]) -> None:
     inner = model.backend.model  # type: ignore[attr-defined]  # the HookedTransformer itself
     with torch.no_grad():
         for tokens in groups:
-            _, found = inner.run_with_cache(tokens.ids.to(model.device), attention_mask=tokens.mask.to(model.device).long(),
-                                            names_filter=_is_norm, return_type=None)
+            ids, mask = tokens.ids.to(model.device), tokens.mask.to(model.device).long()
+            _, found = inner.run_with_cache(ids, attention_mask=mask, names_filter=_is_norm, return_type=None)
             for value in found.values():
                 value[:, -1].float().cpu()
 

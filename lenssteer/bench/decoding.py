@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -15,7 +16,7 @@ from lenssteer.saes import Sae
 from lenssteer.steering import Steerer
 
 TARGETS = {"hf": 1.05, "vllm": 1.10}
-DEGREES, LATENTS = 200.0, 1024
+DEGREES, LATENTS = 100.0, 1024
 FIRST_LAYER_IS_READ = ("cast",)
 """Methods that read a condition before the first edit, so their edits begin one layer later."""
 
@@ -72,7 +73,7 @@ def _answer(stand: Stand, backend: str, steerer: Steerer | None) -> int:
 
 def steerer_of(stand: Stand, method: Method) -> Steerer:
     """A method at all sites, at a strength that changes answers; at one site where it is about a latent."""
-    given: dict[str, object] = {}
+    given: dict[str, Any] = {}
     if method.amount is not None and method.amount.name == "degrees":
         given["degrees"] = DEGREES
     if method.sites == "latent":
@@ -80,7 +81,8 @@ def steerer_of(stand: Stand, method: Method) -> Steerer:
         given = {"sae": random_sae(stand), "latent": 7, amount.name if amount else "": 2.0}
         return stand.calibration.steerer(method.name, **given)
     late = method.name in FIRST_LAYER_IS_READ
-    return stand.calibration.steerer(method.name, sites=[site for site in stand.sites if site.layer or not late], **given)
+    sites = [site for site in stand.sites if site.layer or not late]
+    return stand.calibration.steerer(method.name, sites=sites, **given)
 
 
 def random_sae(stand: Stand) -> Sae:

@@ -30,9 +30,9 @@ def headline(stand: Stand) -> Iterator[Found]:
     with TemporaryDirectory() as folder:
         files = case.written(Path(folder))
         found = ratio(lambda: theirs.append(case.papers(files)), lambda: ours.append(case.ours(files)),
-                      f"two files of {len(case.contrast.positive)} and {len(case.contrast.negative)} prompts to a steerer "
-                      f"at its best angle: batch of one, {len(case.angles)} angles one after another, dense matrices and "
-                      f"full answers, over calibrate and search; {case.about}",
+                      f"two files of {len(case.contrast.positive)} and {len(case.contrast.negative)} prompts to a "
+                      f"steerer at its best angle: batch of one, {len(case.angles)} angles one after another, dense "
+                      f"matrices and full answers, over calibrate and search; {case.about}",
                       repeats=max(stand.repeats // 3, 1), warm=0, target=HEADLINE_TARGET, better="higher",
                       clock=stand.clock)
     chosen, fitted = ours[-1]
@@ -61,7 +61,7 @@ def search(stand: Stand) -> Iterator[Found]:
     grids: list[dict[float, float]] = []
     chosen: list[float | None] = []
     found = ratio(lambda: grids.append(case.grid(fitted)), lambda: chosen.append(case.searched(fitted)),
-                  f"every one of {len(case.angles)} angles on {len(case.asked)} prompts, stacked, over search; {case.about}",
+                  f"all {len(case.angles)} angles on {len(case.asked)} prompts, stacked, over search; {case.about}",
                   repeats=max(stand.repeats // 2, 1), target=SEARCH_TARGET, better="higher", clock=stand.clock)
     yield Found({"grid_over_search": replace(found, more=agreement(grids[-1], chosen[-1], case.step))})
 
@@ -80,8 +80,8 @@ class Case:
         self.decoding = Decoding(8 if stand.quick else NEW_TOKENS)
         self.goal = Goal("on_form" if stand.organism == "demo" and stand.files is None else "answers")
         self.score = scorer_of([self.goal.name], model=self.model)
-        self.about = (f"{self.model.card.name}, {count} prompts to choose on, {self.decoding.max_new_tokens} new tokens, "
-                      f"score {self.goal.name}")
+        self.about = (f"{self.model.card.name}, {count} prompts to choose on, {self.decoding.max_new_tokens} new "
+                      f"tokens, score {self.goal.name}")
 
     def written(self, folder: Path) -> tuple[Path, Path]:
         """Two prompt files."""

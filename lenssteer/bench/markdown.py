@@ -10,10 +10,11 @@ WORDS = {True: "met", False: "**missed**", None: ""}
 def markdown(report: Mapping[str, Any]) -> str:
     """Tables of a report as `Report.as_dict` gives it."""
     machine, model = report["machine"], report["model"]
-    lines = [f"{machine['date']}, {machine.get('gpu') or machine['cpu']}, {machine['cores']} cores, {machine['threads']} "
-             f"threads, load {machine['load']}, {machine['device']}, {machine['dtype']}, torch "
+    lines = [f"{machine['date']}, {machine.get('gpu') or machine['cpu']}, {machine['cores']} cores, "
+             f"{machine['threads']} threads, load {machine['load']}, {machine['device']}, {machine['dtype']}, torch "
              f"{machine['versions'].get('torch')}; {model['measured']}; {model['repeats']} repeats. Interval: "
-             f"{report['interval']}.", "", "| ratio | median | low to high | CPU | target | |", "|---|---|---|---|---|---|"]
+             f"{report['interval']}.", "",
+             "| ratio | median | low to high | CPU | target | |", "|---|---|---|---|---|---|"]
     lines += [_line(name, ratio) for name, ratio in report["ratios"].items()]
     if report["tokens_per_second"]:
         lines += ["", "| engine | tokens a second |", "|---|---|"]

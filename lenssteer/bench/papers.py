@@ -104,7 +104,8 @@ def norms(model: LensModel) -> dict[str, nn.Module]:
     inner = model.backend.model  # type: ignore[attr-defined]  # the Hugging Face model itself
     found = {name: module for name, module in inner.named_modules() if "layernorm" in name or "rmsnorm" in name}
     if not found:
-        raise ModelError(f"{model.card.name} has no module named layernorm or rmsnorm, which the papers' code looks for.")
+        raise ModelError(f"{model.card.name} has no module named layernorm or rmsnorm, which the papers' code looks "
+                         "for.")
     return found
 
 
@@ -112,8 +113,10 @@ def last_tokens(model: LensModel, points: dict[str, nn.Module],
                 prompts: Sequence[str]) -> Float[Tensor, "points prompts d_model"]:
     """The output of every norm at the last token of every prompt; batches of one."""
     kept: dict[str, list[Tensor]] = {name: [] for name in points}
-    handles = [module.register_forward_hook(lambda _m, _a, out, name=name: kept[name].append(out[0, -1].clone()))
-               for name, module in points.items()]
+    def keeper(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        return lambda _module, _args, out: kept[name].append(out[0, -1].clone())
+
+    handles = [module.register_forward_hook(keeper(name)) for name, module in points.items()]
     try:
         for prompt in prompts:
             model.backend.model(_ids(model, prompt))  # type: ignore[attr-defined]
@@ -127,10 +130,11 @@ def _ids(model: LensModel, prompt: Prompt) -> Tensor:
     return torch.tensor([model.encode([prompt])[0].ids], device=model.device)
 
 
-def _component(unit: np.ndarray) -> np.ndarray:
+def _component(unit: np.ndarray) -> Any:
     from sklearn.decomposition import PCA
 
-    return PCA(n_components=1).fit(unit).components_[0]
+    fitted: Any = PCA(n_components=1).fit(unit)
+    return fitted.components_[0]
 
 
 def _discriminative(names: Sequence[str], positive: Tensor, negative: Tensor, b1: Tensor) -> list[str]:

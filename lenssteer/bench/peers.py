@@ -42,7 +42,7 @@ def peers(stand: Stand) -> Iterator[Found]:
 
 
 def _ratio(pairs: list[list[float]], kind: str, name: str, library: str) -> Ratio:
-    what = "activations of all layers over the bare forward pass" if kind == "capture" else "steered over unsteered answers"
+    what = {"capture": "activations of all layers over the bare forward pass", "decode": "steered over unsteered"}[kind]
     found = [theirs / plain for theirs, plain in pairs]
     return Ratio(median(found), *interval(found), len(pairs), None, median(theirs for theirs, _ in pairs),
                  median(plain for _, plain in pairs), f"{name} {library}: {what}, in its own environment")
@@ -83,8 +83,8 @@ def measured(python: Path, stand: Stand) -> Mapping[str, Any]:
         path = Path(place) / "asked.json"
         path.write_text(json.dumps(asked), encoding="utf-8")
         try:
-            ran = subprocess.run([str(python), str(SCRIPT), str(stand.folder), str(path)], capture_output=True, text=True,
-                                 timeout=SECONDS, check=False, env=_environment())
+            ran = subprocess.run([str(python), str(SCRIPT), str(stand.folder), str(path)], capture_output=True,
+                                 text=True, timeout=SECONDS, check=False, env=_environment())
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ModelError(f"cannot run {python}: {error}; remove its folder, and it is made anew.") from error
     if ran.returncode:
@@ -94,7 +94,8 @@ def measured(python: Path, stand: Stand) -> Mapping[str, Any]:
 
 def _environment() -> dict[str, str]:
     """Nothing of this environment's own, and nothing from a network."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    own = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    kept = {name: value for name, value in os.environ.items() if name not in own}
     return kept | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 

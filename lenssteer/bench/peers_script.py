@@ -92,13 +92,14 @@ def steering_vectors(bed: Bed) -> dict[str, tuple[Work, Work]]:
         with vector.apply(bed.model, multiplier=0.01):
             bed.decode()
 
-    # It runs the positive and the negative prompts of a batch in two passes.
-    return {"capture": (lambda: library.train_steering_vector(bed.model, bed.tokenizer, pairs, batch_size=BATCH, **train),
-                        bed.forward), "decode": (decode, bed.decode)}
+    def capture() -> None:
+        library.train_steering_vector(bed.model, bed.tokenizer, pairs, batch_size=BATCH, **train)
+
+    return {"capture": (capture, bed.forward), "decode": (decode, bed.decode)}
 
 
 def nnsight(bed: Bed) -> dict[str, tuple[Work, Work]]:
-    """The outputs of all layers at the last token, saved in a trace; an addition at all layers of every step."""
+    """The outputs of all layers at the last token, saved in a trace."""
     library = import_module("nnsight")
     model = library.LanguageModel(bed.model, tokenizer=bed.tokenizer)
 
@@ -120,7 +121,8 @@ LIBRARIES: dict[str, Callable[[Bed], dict[str, tuple[Work, Work]]]] = {
 
 def pairs(work: Work, plain: Work, repeats: int) -> list[list[float]]:
     """Seconds of both, in turn, after one run of each."""
-    work(), plain()
+    work()
+    plain()
     return [[_seconds(work), _seconds(plain)] for _ in range(repeats)]
 
 

@@ -92,7 +92,8 @@ class Stand:
 
         drawn = {kind: [one.text for split in ("calibration", "selection") for one in requests(split, kind)]
                  for kind in ("harmful", "harmless")}
-        return ContrastSet(tuple(drawn["harmful"]), tuple(drawn["harmless"]), "demo")
+        last = slice(-24 if self.quick else None, None)
+        return ContrastSet(tuple(drawn["harmful"])[last], tuple(drawn["harmless"])[last], "demo")
 
     @property
     def torch_dtype(self) -> Any:

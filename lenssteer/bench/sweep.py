@@ -39,7 +39,8 @@ def _compared(stand: Stand, model: LensModel, fitted: Calibration, asked: list[s
                 generate(model, asked, drawn)
 
     def stacked() -> None:
-        sweep_answers(model, lambda rows: fitted.steerer("selective", degrees=rows, sites=chosen), settings, asked, drawn)
+        sweep_answers(model, lambda rows: fitted.steerer("selective", degrees=rows, sites=chosen), settings, asked,
+                      drawn)
 
     return ratio(loop, stacked, f"{len(settings)} angles on {len(asked)} prompts one by one over stacked, "
                  f"{drawn.max_new_tokens} new tokens, {model.card.name}", repeats=max(stand.repeats // 2, 1),

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -32,15 +32,15 @@ class Ratio:
         more: What else was found.
     """
 
-    median: float
-    low: float
-    high: float
+    median: float | int
+    low: float | int
+    high: float | int
     pairs: int
-    cpu: float | None
-    over: float
-    under: float
+    cpu: float | int | None
+    over: float | int
+    under: float | int
     what: str
-    target: float | None = None
+    target: float | int | None = None
     better: str = "lower"
     more: dict[str, Any] | None = None
 
@@ -80,8 +80,8 @@ class Clock:
         return self.wall() - wall, self.cpu() - cpu
 
 
-def ratio(over: Work, under: Work, what: str, *, repeats: int, calls: int = 1, warm: int = 1, target: float | None = None,
-          better: str = "lower", in_process: bool = True, clock: Clock | None = None) -> Ratio:
+def ratio(over: Work, under: Work, what: str, *, repeats: int, calls: int = 1, warm: int = 1,
+          target: float | None = None, better: str = "lower", clock: Clock | None = None) -> Ratio:
     """Seconds of `over` divided by those of `under`: the median of alternating pairs.
 
     Args:
@@ -93,7 +93,6 @@ def ratio(over: Work, under: Work, what: str, *, repeats: int, calls: int = 1, w
         warm: Times both are done before anything is timed.
         target: What was promised.
         better: "lower" or "higher".
-        in_process: Whether this process does the work, so that its CPU seconds say something.
         clock: Of this process by default.
 
     Raises:
@@ -103,13 +102,14 @@ def ratio(over: Work, under: Work, what: str, *, repeats: int, calls: int = 1, w
         raise ParameterError(f"a ratio needs one pair or more, got {repeats}.")
     clock = clock or Clock()
     for _ in range(warm):
-        over(), under()
+        over()
+        under()
     pairs = [(clock.seconds(_often(under, calls)), clock.seconds(_often(over, calls))) for _ in range(repeats)]
-    on_cpu = in_process and not torch.cuda.is_available()
     found = [b[0] / max(a[0], 1e-9) for a, b in pairs]
+    cpu = None if torch.cuda.is_available() else median(b[1] / max(a[1], 1e-9) for a, b in pairs)
     low, high = interval(found)
-    return Ratio(median(found), low, high, repeats, median(b[1] / max(a[1], 1e-9) for a, b in pairs) if on_cpu else None,
-                 median(b[0] for _, b in pairs) / calls, median(a[0] for a, _ in pairs) / calls, what, target, better)
+    seconds = [median(side[0] for side in sides) / calls for sides in zip(*pairs, strict=True)]
+    return Ratio(median(found), low, high, repeats, cpu, seconds[1], seconds[0], what, target, better)
 
 
 def _often(work: Work, calls: int) -> Work:
@@ -130,15 +130,3 @@ def interval(values: Sequence[float], draws: int = 2000, seed: int = 0) -> tuple
     picked = np.random.default_rng(seed).integers(0, len(given), (draws, len(given)))
     low, high = np.percentile(np.median(given[picked], axis=1), [2.5, 97.5])
     return float(low), float(high)
-
-
-def a_second(work: Callable[[], float], repeats: int, clock: Clock | None = None) -> float:
-    """Units of work a second; the median of so many runs after one that is not timed."""
-    clock = clock or Clock()
-    work()
-    done: list[float] = []
-    found: list[float] = []
-    for _ in range(repeats):
-        wall, _ = clock.seconds(lambda: done.append(work()))
-        found.append(done[-1] / max(wall, 1e-9))
-    return median(found) if found else fmean(done)

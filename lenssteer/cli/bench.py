@@ -15,18 +15,18 @@ def bench(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAMES]...", help="capture, decoding, sweep, search, "
                                                       "lowrank, engines, memory, headline, peers; all but peers by "
                                                       "default.")] = None,
-    model: Annotated[str | None, typer.Option(metavar="DIR", help="A model folder; by default a random 12-layer Llama of "
-                                              "width 512.")] = None,
-    positive: Annotated[Path | None, typer.Option(help="Prompts that model refuses, for headline and search; by default "
-                                                  "the demo model and its prompts.")] = None,
+    model: Annotated[str | None, typer.Option(metavar="DIR", help="A model folder; by default a random 12-layer Llama "
+                                              "of width 512.")] = None,
+    positive: Annotated[Path | None, typer.Option(help="Prompts that model refuses, for headline and search; by "
+                                                  "default the demo model and its prompts.")] = None,
     negative: Annotated[Path | None, typer.Option(help="Prompts it answers.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Pairs of a ratio.")] = 7,
     quick: Annotated[bool, typer.Option("--quick", help="Tiny work, to see that all of it runs; its figures are "
                                         "noise.")] = False,
     layers: Annotated[int, typer.Option(min=1, help="Of the random model.")] = 12,
     width: Annotated[int, typer.Option(min=64, help="Of the random model; a multiple of 64.")] = 512,
-    with_peers: Annotated[bool, typer.Option("--with-peers", help="Measure repeng, steering-vectors and nnsight too, in "
-                                             "an environment that is made for them.")] = False,
+    with_peers: Annotated[bool, typer.Option("--with-peers", help="Measure repeng, steering-vectors and nnsight too, "
+                                             "in an environment that is made for them.")] = False,
     peers_env: Annotated[Path | None, typer.Option(metavar="DIR", help="Where that environment is, or is made; in the "
                                                    "cache folder by default.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
@@ -88,8 +88,9 @@ def _table(report: dict[str, Any]) -> None:
     for name, value in report["tokens_per_second"].items():
         console.print(f"{name}: {value:,.0f} tokens a second", highlight=False)
     for one in report["memory"]:
-        console.print(f"{one['prompts']} prompts, {one['layers']} layers, width {one['d_model']}: {one['loaded_mib']:.0f} "
-                      f"MiB loaded, calibration adds {one['added_mib']:.0f} MiB", highlight=False)
+        console.print(f"{one['prompts']} prompts, {one['layers']} layers, width {one['d_model']}: "
+                      f"{one['loaded_mib']:.0f} MiB loaded, calibration adds {one['added_mib']:.0f} MiB",
+                      highlight=False)
     for line in [*(f"{name} failed: {why}" for name, why in report["failed"].items()), *report["notes"]]:
         console.print(line, highlight=False, markup=False)
     if report["interrupted"]:

@@ -79,6 +79,7 @@ def evaluate(
     named = list(dict.fromkeys(name.strip() for name in tasks.split(",") if name.strip()))
     files = require([name for name in named if name in FILES], judge, data)
     require_torch(engine, {"--ray": ray, **files})
+    _require_lm_eval(set(named) != set(files) or not files)
     steerer, template = steerer_of(steer, method, named_values(settings or []), sites, source, where, template)
     found: dict[str, Any] = {}
     closed = [name for name in named if name not in files]
@@ -109,6 +110,14 @@ def evaluate(
     for result in found.get("open_ended", []):
         for line in lines(result):
             typer.echo(line)
+
+
+def _require_lm_eval(wanted: bool) -> None:
+    """Before a model is loaded for it."""
+    from lenssteer.evals.benchmarks.packages import needed
+
+    if wanted:
+        needed("lm_eval")
 
 
 def _refuse_open(files: dict[str, Path]) -> None:

@@ -12,7 +12,9 @@ from lenssteer.cli.converse import converse
 from lenssteer.cli.demo import demo
 from lenssteer.cli.doctor import doctor
 from lenssteer.cli.eval import evaluate
+from lenssteer.cli.export import export
 from lenssteer.cli.generate import generate
+from lenssteer.cli.import_ import import_
 from lenssteer.cli.judge_agreement import judge_agreement
 from lenssteer.cli.layers import layers
 from lenssteer.cli.methods import methods
@@ -25,6 +27,7 @@ from lenssteer.cli.runs import runs
 from lenssteer.cli.search import search
 from lenssteer.cli.select import select
 from lenssteer.cli.selfcheck import selfcheck
+from lenssteer.cli.serve import serve
 from lenssteer.cli.sweep import sweep
 
 app = typer.Typer(
@@ -40,11 +43,11 @@ app = typer.Typer(
 COMMANDS = {
     "Start": (demo, auto, play, doctor, runs),
     "Find": (calibrate, refusal, layers, select, selfcheck),
-    "Steer": (methods, generate, converse, orthogonalise),
+    "Steer": (methods, generate, converse, serve, orthogonalise, export, import_),
     "Measure": (sweep, search, compare, evaluate, judge_agreement, reproduce, report),
 }
 """Every command, in the panels of --help."""
-NAMES = {"evaluate": "eval"}
+NAMES = {"evaluate": "eval", "import_": "import"}
 """Commands whose names Python keeps for itself."""
 
 for panel, commands in COMMANDS.items():

@@ -34,8 +34,8 @@ ModelName = Annotated[str, typer.Argument(metavar="MODEL", autocompletion=comple
                                           help='"demo", "demo-chat", a local folder, or a hub id.')]
 BackendOption = Annotated[Backend, typer.Option(help="hooked: HookedTransformer; bridge: TransformerBridge; "
                                                 "hf: plain transformers, the fastest.")]
-DeviceOption = Annotated[str, typer.Option(help="Such as cpu, cuda or mps; auto spreads the layers over what there is, with "
-                                       "backends hf and bridge.")]
+DeviceOption = Annotated[str, typer.Option(help="Such as cpu, cuda or mps; with backends hf and bridge also auto, "
+                                           "which spreads the layers over what there is.")]
 DtypeOption = Annotated[str, typer.Option(help="float32, bfloat16, float16 or float64.")]
 TemplateOption = Annotated[str | None, typer.Option(
     callback=lambda value: value.replace("\\n", "\n") if value else value,

@@ -47,7 +47,8 @@ class ClusterLM(SteeredLM):
         self._told = []
         yield
         if self._told:
-            self.receipts.append((kind, together(self._told)))
+            told: Any = together(self._told)
+            self.receipts.append((kind, told))
 
     def scored(self, wanted: Sequence[Continuation]) -> list[TokenScores]:
         """Scores of continuations, a batch of contexts a task."""

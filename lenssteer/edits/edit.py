@@ -20,17 +20,14 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import linear
 
+from lenssteer.edits.arithmetic import affine, is_large, line_by_line, rounding, spread, with_norm_rule
 from lenssteer.edits.stacking import padded, stacked
 from lenssteer.errors import ParameterError, ShapeError
 
 Norm = Literal["none", "preserve", "cap"]
 Radius = Literal["plane", "complement"]
 CORE_DIMS = {"read": 2, "write": 2, "bias": 1, "gain": 2, "offset": 1, "radial": 1, "gate": 2, "threshold": 1}
-FEW_LINES = 4
-MANY_VALUES = 1 << 17
-"""A write of few lines to so many values touches memory once a line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,11 +233,11 @@ def apply_edit(edit: LowRankEdit, h: Float[Tensor, "*batch d_model"]) -> Float[T
     edit = edit if edit.read.dtype == dtype and edit.read.device == h.device else edit.to(h.device, dtype)
     wide = flat.to(dtype)
     if edit.norm != "none":
-        delta = _with_norm_rule(_update(edit, wide) @ edit.write, wide, edit.norm)
+        delta = with_norm_rule(_update(edit, wide) @ edit.write, wide, edit.norm)
     elif edit.is_constant:
         delta = edit.constant
-    elif wide is flat and edit.rank <= FEW_LINES and flat.numel() >= MANY_VALUES:
-        return _line_by_line(flat, _update(edit, flat), edit.write).reshape(h.shape)
+    elif wide is flat and is_large(flat, edit.rank):
+        return line_by_line(flat, _update(edit, flat), edit.write).reshape(h.shape)
     else:
         delta = _update(edit, wide) @ edit.write
     return (flat + delta.to(h.dtype)).reshape(h.shape)
@@ -248,58 +245,29 @@ def apply_edit(edit: LowRankEdit, h: Float[Tensor, "*batch d_model"]) -> Float[T
 
 def coordinates(edit: LowRankEdit, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch rank"]:
     """What the edit reads: c = read h + bias, in the dtype of the edit's arrays."""
-    return h @ edit.read.mT + _spread(edit.bias, 1)
+    return h @ edit.read.mT + spread(edit.bias, 1)
 
 
 def _update(edit: LowRankEdit, h: Tensor) -> Tensor:
     if edit.gate is None and not edit.is_radial and edit.rows is None:
-        return linear(h, *edit.affine)
+        return affine(h, *edit.affine)
     c = coordinates(edit, h)
-    u = c @ edit.gain.mT + _spread(edit.offset, 1)
+    u = c @ edit.gain.mT + spread(edit.offset, 1)
     if edit.is_radial:
-        u = u + _radius(edit, c, h) * _spread(edit.radial, 1)
+        u = u + _radius(edit, c, h) * spread(edit.radial, 1)
     if edit.gate is None or edit.threshold is None:
         return u
-    gate = _spread(edit.gate, 2)
-    margin = gate * (c - _spread(edit.threshold, 1)).unsqueeze(-2)
+    gate = spread(edit.gate, 2)
+    margin = gate * (c - spread(edit.threshold, 1)).unsqueeze(-2)
     return torch.where(((margin > 0) | (gate == 0)).all(-1), u, torch.zeros_like(u))
 
 
-def _line_by_line(h: Tensor, u: Tensor, write: Tensor) -> Tensor:
-    """h + u write, without the thin matrix product, which costs several copies of a large `h`."""
-    out = torch.addcmul(h, u[..., :1], write[..., :1, :])
-    for i in range(1, u.shape[-1]):
-        out.addcmul_(u[..., i : i + 1], write[..., i : i + 1, :])
-    return out
-
-
 def _radius(edit: LowRankEdit, c: Tensor, h: Tensor) -> Tensor:
-    c = c * _spread(edit.written, 1)
+    c = c * spread(edit.written, 1)
     if edit.radius == "plane":
         return c.norm(dim=-1, keepdim=True)
     rest = (h - c @ edit.read).norm(dim=-1, keepdim=True)
-    return torch.where(rest > _rounding(h), rest, 0)
-
-
-def _rounding(h: Tensor) -> Tensor:
-    """Lengths below this are what rounding leaves of an activation."""
-    return 16 * torch.finfo(h.dtype).eps * h.norm(dim=-1, keepdim=True)
-
-
-def _spread(parameter: Tensor, core_dims: int) -> Tensor:
-    """Give a parameter with rows an axis for the tokens of a row."""
-    return parameter if parameter.ndim == core_dims else parameter.unsqueeze(1)
-
-
-def _with_norm_rule(delta: Tensor, h: Tensor, norm: Norm) -> Tensor:
-    """The change that leads to the rescaled activation; tokens that were not edited stay exactly as they are."""
-    edited = h + delta
-    length = edited.norm(dim=-1, keepdim=True)
-    target = h.norm(dim=-1, keepdim=True)
-    target = torch.minimum(length, target) if norm == "cap" else target
-    scale = torch.where(length > 0, target / torch.where(length > 0, length, 1), 1)
-    rescaled = torch.where((delta != 0).any(-1, keepdim=True), edited * scale - h, delta)
-    return torch.where(length > _rounding(h), rescaled, 0) if norm == "preserve" else rescaled
+    return torch.where(rest > rounding(h), rest, 0)
 
 
 def _check(edit: LowRankEdit, h: Tensor) -> None:

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lenssteer.edits.edit import LowRankEdit, Norm, Radius, _rounding, _spread, _with_norm_rule
+from lenssteer.edits.arithmetic import rounding, spread, with_norm_rule
+from lenssteer.edits.edit import LowRankEdit, Norm, Radius
 
 COMPILER = "inductor"
 FEW = 4
@@ -55,36 +56,37 @@ def _compiled(compiler: str) -> Any:
     return torch.compile(_mapped, backend=compiler, dynamic=True)
 
 
-def _mapped(h: Tensor, read: Tensor, write: Tensor, gain: Tensor, offset: Tensor, bias: Tensor, radial: Tensor | None,
-            written: Tensor | None, gate: Tensor | None, threshold: Tensor | None, norm: Norm, radius: Radius) -> Tensor:
+def _mapped(h: Tensor, read: Tensor, write: Tensor, gain: Tensor, offset: Tensor, bias: Tensor,
+            radial: Tensor | None, written: Tensor | None, gate: Tensor | None, threshold: Tensor | None,
+            norm: Norm, radius: Radius) -> Tensor:
     """The map of `LowRankEdit` on [tokens, d_model] or [rows, tokens, d_model]."""
     wide = h.to(read.dtype)
     few = read.shape[-2] <= FEW
-    c = _read(wide, read, few) + _spread(bias, 1)
-    u = _read(c, gain, few) + _spread(offset, 1)
+    c = _read(wide, read, few) + spread(bias, 1)
+    u = _read(c, gain, few) + spread(offset, 1)
     if radial is not None and written is not None:
-        counted = c * _spread(written, 1)
+        counted = c * spread(written, 1)
         if radius == "plane":
             length = counted.norm(dim=-1, keepdim=True)
         else:
             length = (wide - _written(counted, read, few)).norm(dim=-1, keepdim=True)
-            length = torch.where(length > _rounding(wide), length, 0)
-        u = u + length * _spread(radial, 1)
+            length = torch.where(length > rounding(wide), length, 0)
+        u = u + length * spread(radial, 1)
     if gate is not None and threshold is not None:
-        signs = _spread(gate, 2)
-        margin = signs * (c - _spread(threshold, 1)).unsqueeze(-2)
+        signs = spread(gate, 2)
+        margin = signs * (c - spread(threshold, 1)).unsqueeze(-2)
         u = torch.where(((margin > 0) | (signs == 0)).all(-1), u, 0)
     delta = _written(u, write, few)
     if norm != "none":
-        delta = _with_norm_rule(delta, wide, norm)
+        delta = with_norm_rule(delta, wide, norm)
     return h + delta.to(h.dtype)
 
 
 def _read(h: Tensor, lines: Tensor, few: bool) -> Tensor:
     """h lines^T, over the last axis."""
-    return (h.unsqueeze(-2) * _spread(lines, 2)).sum(-1) if few else h @ lines.mT
+    return (h.unsqueeze(-2) * spread(lines, 2)).sum(-1) if few else h @ lines.mT
 
 
 def _written(u: Tensor, lines: Tensor, few: bool) -> Tensor:
     """u lines."""
-    return (u.unsqueeze(-1) * _spread(lines, 2)).sum(-2) if few else u @ lines
+    return (u.unsqueeze(-1) * spread(lines, 2)).sum(-2) if few else u @ lines

@@ -109,11 +109,11 @@ class Engine(Protocol):
 
     def log_likelihoods(self, steerer: Steerer | None, wanted: Sequence[Encoded], *, top: int = 0,
                         progress: str = "") -> list[AnswerScores]:
-        """Scores of the tokens from `prompt_end` on, which count as generated.
+        """Scores of the tokens from `prompt_end` on, which count as generated; the last is predicted but not fed.
 
         Args:
             steerer: None for the unsteered model.
-            wanted: Prompts with their answers.
+            wanted: Prompts with their answers, together one token longer than the model's context at most.
             top: How many of the most likely ids to name at each token.
             progress: Label of a progress bar; "" for none.
 

@@ -52,7 +52,7 @@ def at_site(h: Tensor, number: int) -> Tensor:
     return h if new is None else new.contiguous()
 
 
-@at_site.register_fake
+@torch.library.register_fake("lenssteer::at_site")
 def _(h: Tensor, number: int) -> Tensor:
     return torch.empty_like(h, memory_format=torch.contiguous_format)
 
@@ -84,7 +84,7 @@ class StepCache:
     def _rebuild(self, size: int, chosen: Callable[[Tensor], Tensor]) -> None:
         from transformers import StaticCache
 
-        fixed = StaticCache(config=self.model.config.get_text_config(), max_cache_len=size)
+        fixed: Any = StaticCache(config=self.model.config.get_text_config(), max_cache_len=size)
         for old, new in zip(self.held.layers, fixed.layers, strict=True):
             filled = int(old.get_seq_length())
             keys, values = (chosen(part[:, :, :filled]) for part in (old.keys, old.values))
@@ -185,11 +185,11 @@ class CompiledBackend(HfBackend):
             code = step.__code__.replace(co_name=f"step_{len(self._steps)}")
             replayed = self.device.type == "cuda" and self._compiler == "inductor" and not hooks
             self._steps[sites] = torch.compile(FunctionType(code, step.__globals__, closure=step.__closure__),
-                                               backend=self._compiler,
-                                               **({"mode": "reduce-overhead"} if replayed else {}))
+                                               backend=self._compiler, mode="reduce-overhead" if replayed else None)
         return self._steps[sites]
 
 
 def _step(model: Any, ids: Tensor, mask: Tensor, positions: Tensor, held: Any) -> Tensor:
     """Logits of one column."""
-    return model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=held, use_cache=True).logits
+    given = {"attention_mask": mask, "position_ids": positions, "past_key_values": held, "use_cache": True}
+    return model(input_ids=ids, **given).logits

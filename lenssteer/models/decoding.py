@@ -70,7 +70,7 @@ def generate(
         ModelError: when a single prompt does not fit into memory.
     """
     decoding = decoding or Decoding()
-    encoded = _fitting(model, prompts, decoding, template, system)
+    encoded = _within_context(model, prompts, decoding, template, system)
     answers = [""] * len(encoded)
 
     def answer(group: list[int]) -> list[list[int]]:
@@ -104,7 +104,7 @@ def stream(
         PromptError: when a prompt and its answer do not fit the model's context.
     """
     decoding = decoding or Decoding()
-    encoded = _fitting(model, prompts, decoding, template, system)
+    encoded = _within_context(model, prompts, decoding, template, system)
     answers: list[list[int]] = [[] for _ in encoded]
     for new in _steps(model, pad(encoded, pad_id=model.pad_id), decoding):
         for row, token in new.items():
@@ -112,8 +112,8 @@ def stream(
         yield [_text(model, ids) for ids in answers]
 
 
-def _fitting(model: LensModel, prompts: Sequence[Prompt], decoding: Decoding, template: str | None,
-             system: str | None) -> list[Encoded]:
+def _within_context(model: LensModel, prompts: Sequence[Prompt], decoding: Decoding, template: str | None,
+                    system: str | None) -> list[Encoded]:
     """Prompts as tokens; refused when an answer may not fit behind one."""
     encoded = model.encode(prompts, template=template, system=system)
     longest = max(len(one.ids) for one in encoded) + decoding.max_new_tokens

@@ -41,10 +41,11 @@ def load_model(
             plain transformers with torch hooks, the fastest.
         dtype: "float32", "bfloat16", "float16" or "float64".
         device: Such as "cpu", "cuda" or "mps"; "auto" is device_map="auto".
-        device_map: Backends "hf" and "bridge": where each part of the model goes, as transformers takes it. "auto" fills
-            the GPUs, then memory, then leaves the rest on disk; edits run on the device of their layer.
-        compile: Backend "hf": whether decoding steps are compiled, which takes a while at the first of each kind; a text
-            names another backend of torch.compile than "inductor".
+        device_map: Backends "hf" and "bridge": where each part of the model goes, as transformers takes it. "auto"
+            fills the GPUs; what does not fit there waits in memory or on disk, with "hf" alone. Edits run on the
+            device of their layer.
+        compile: Backend "hf": whether decoding steps are compiled, which takes a while at the first of each kind; a
+            text names another backend of torch.compile than "inductor".
         template: Prompt format unless a call says otherwise; see `lenssteer.prompts.chat`.
         check: Whether to run the self-check; turning it off saves a few short passes on a large model.
 
@@ -64,8 +65,8 @@ def load_model(
 
 def _require_backend_for(backend: str, device_map: Any, compile: bool | str) -> None:
     if device_map is not None and backend == "hooked":
-        raise ModelError("backend 'hooked' copies the weights into a HookedTransformer, which lives on one device; with "
-                         "device_map use backend 'bridge' or 'hf'.")
+        raise ModelError("backend 'hooked' copies the weights into a HookedTransformer, which lives on one device; "
+                         "with device_map use backend 'bridge' or 'hf'.")
     if compile and (backend != "hf" or device_map is not None):
         raise ModelError(f"only backend 'hf' on one device is compiled; got backend {backend!r}"
                          f"{' with device_map' if device_map is not None else ''}. Leave compile out.")

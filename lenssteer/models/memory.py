@@ -94,7 +94,7 @@ def config_of(model: LensModel) -> Any:
     """The config of the model below a backend; None where it has none."""
     inner = getattr(model.backend, "model", None)
     inner = getattr(inner, "original_model", inner)
-    config = getattr(inner, "config", None) or getattr(inner, "cfg", None)
+    config: Any = getattr(inner, "config", None) or getattr(inner, "cfg", None)
     return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 

@@ -16,7 +16,8 @@ from lenssteer.models.memory import bytes_a_row, free_bytes, is_out_of_memory, p
 from lenssteer.progress import track
 from lenssteer.prompts import Encoded
 
-K, T = TypeVar("K"), TypeVar("T")
+K = TypeVar("K")
+T = TypeVar("T")
 CPU_ROWS, GPU_ROWS = 512, 1024
 """Most rows of a batch whose size nobody named: larger ones were not faster."""
 CPU_TOKENS = 4096
@@ -148,7 +149,7 @@ def fitting(
         deque(islice(bar, len(group)), maxlen=0)
 
 
-def _unless_full(run: Callable[[list[int]], T], group: list[int]) -> tuple[T] | None:
+def _unless_full(run: Callable[[list[K]], T], group: list[K]) -> tuple[T] | None:
     """What `run` returns; None, with all it held let go, where memory ran out."""
     try:
         return (run(group),)

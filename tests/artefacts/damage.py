@@ -19,6 +19,8 @@ HOSTILE: tuple[str, ...] = (
     '{"and": [0, {"or": [0]}]}', '{"not": [0, 0]}', "99", "1.5", '"resid_post.99999"', '"steerer.json"', '"tensors.safetensors"', '"sae"',
 )
 NUMBERS = (0, 1, 2, 3, 7, 8, 255, 2**31, 2**32 - 1, 2**53, 2**62, 2**63, 2**64 - 1)
+SHAPES = ([], [-1, 2], [2.5], "x", None, [True])
+OFFSETS = ([0, 0], [8, 0], [-8, 8], [0], None, "ab")
 DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I8", "BOOL", "F4", "C64", "", "f32")
 
 
@@ -151,13 +153,24 @@ def as_header(file: Path, draw: Random) -> str:
         return kind
     if not isinstance(entry, dict):
         return "nothing"
-    if kind == "shape":
-        entry["shape"] = draw.choice(([], [draw.choice(NUMBERS)] * draw.randrange(1, 12), [-1, 2], [2.5], "x", None, [True]))
-    elif kind == "dtype":
-        entry["dtype"] = draw.choice((*DTYPES, None, 3, []))
-    elif kind == "offsets":
-        entry["data_offsets"] = draw.choice(([0, 0], [draw.choice(NUMBERS), draw.choice(NUMBERS)], [8, 0], [-8, 8], [0], None, "ab"))
-    elif kind == "name":
+    if kind in ("shape", "dtype", "offsets"):
+        field = {"offsets": "data_offsets"}.get(kind, kind)
+        entry[field] = draw.choice((*OFFSETS, [draw.choice(NUMBERS), draw.choice(NUMBERS)]) if kind == "offsets" else
+                                   (*DTYPES, None, 3, []) if kind == "dtype" else
+                                   (*SHAPES, [draw.choice(NUMBERS)] * draw.randrange(1, 12)))
+    elif kind == "bomb":
+        header = {name: {"dtype": "F64", "shape": [2**20, 2**20, 2**10], "data_offsets": [0, 2**53]}}
+    elif kind != "again":
+        _rewritten(header, name, entry, kind, draw)
+    text = json.dumps(header)
+    if kind == "again":
+        text = text[:-1] + ", " + json.dumps(name) + ": " + json.dumps(entry) + "}"
+    file.write_bytes(struct.pack("<Q", len(text.encode())) + text.encode() + content[8 + length:])
+    return kind
+
+
+def _rewritten(header: dict[str, Any], name: str, entry: dict[str, Any], kind: str, draw: Random) -> None:
+    if kind == "name":
         header[draw.choice(("../../x", "/etc/passwd", "", "a" * 100_000, "\x00", "__metadata__"))] = header.pop(name)
     elif kind == "metadata":
         header["__metadata__"] = draw.choice(({"a": "b"}, {"a": 1}, [], None, "x", {"a": {"b": "c"}}))
@@ -165,13 +178,6 @@ def as_header(file: Path, draw: Random) -> str:
         header[name] = draw.choice((None, [], {}, 3, {**entry, "x": 1}, {"dtype": "F32"}))
     elif kind == "many":
         header |= {f"x{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(2000)}
-    elif kind == "bomb":
-        header = {name: {"dtype": "F64", "shape": [2**20, 2**20, 2**10], "data_offsets": [0, 2**53]}}
-    text = json.dumps(header)
-    if kind == "again":
-        text = text[:-1] + ", " + json.dumps(name) + ": " + json.dumps(entry) + "}"
-    file.write_bytes(struct.pack("<Q", len(text.encode())) + text.encode() + content[8 + length:])
-    return kind
 
 
 def as_payload(file: Path, draw: Random) -> str:

@@ -206,49 +206,6 @@ def local_tasks(folder):
     return mmlu_sample.documents(str(folder / "mmlu.json")), truthfulqa.documents(str(folder / "t.csv"))
 
 
-def runs(folder):
-    from lenssteer.cli.runs import find_runs
-
-    return list(find_runs(folder))
-
-
-def inspected(folder):
-    from lenssteer.models.folder import inspect_folder
-
-    return inspect_folder(folder)
-
-
-def vectors(name):
-    def read(folder):
-        from lenssteer.exports.arrays import read_arrays
-
-        return read_arrays(folder / name)
-
-    return read
-
-
-def vector_files(folder: Path) -> None:
-    import numpy as np
-    import torch
-    from safetensors.torch import save_file
-
-    save_file({"1": torch.ones(8), "2": torch.zeros(8)}, folder / "v.safetensors", {"model": "tiny"})
-    np.save(folder / "v.npy", np.ones((2, 8)))
-    (folder / "v.json").write_text(json.dumps({"model": "tiny", "layers": {"1": [1.0, 2.0], "2": [0.5, 0.25]}}))
-
-
-def only(make: Callable[[Path], None], name: str) -> Callable[[Path], None]:
-    """One of the files that `make` puts there."""
-
-    def make_one(folder: Path) -> None:
-        make(folder)
-        for file in folder.iterdir():
-            if file.name != name:
-                file.unlink()
-
-    return make_one
-
-
 def shelf(folder):
     from lenssteer.engines.vllm.shelf import Shelf
 
@@ -260,28 +217,12 @@ def shelf_folder(folder: Path) -> None:
     (folder / "rotate/serve.json").write_text(json.dumps(SERVE))
 
 
-def checkpoint(folder):
-    from lenssteer.models.checkpoint import Checkpoint
-
-    return Checkpoint.open(folder)
-
-
 def parquet(folder: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 
     pyarrow.parquet.write_table(pyarrow.table({"prompt": ["how do i paint a cake ?", "repeat : kite"], "n": [1, 2]}),
                                 folder / "p.parquet")
-
-
-def model_folder(folder: Path) -> None:
-    import torch
-    from safetensors.torch import save_file
-
-    save_file({"w": torch.ones(2, 3)}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "hidden_size": 8, "vocab_size": 5, "num_attention_heads": 2, "num_hidden_layers": 1}))
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": "model.safetensors"}}))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ x }}"}))
 
 
 def local_files(folder: Path) -> None:
@@ -321,7 +262,7 @@ READERS = (
     Reader("judge cache", frozen("format_2/replies"), replies, ("lenssteer.evals.judges.llm_cache",)),
     Reader("report", frozen("format_2/document.json"), document, ("lenssteer.report.files",)),
     Reader("autoencoder", frozen("format_2/sae"), sae, ("lenssteer.saes.files",)),
-    Reader("prompts txt", written("p.txt", "paint a cake\nrepeat : kite\n".encode()), prompts("p.txt"), ("lenssteer.prompts.files",), 1),
+    Reader("prompts txt", written("p.txt", b"paint a cake\nrepeat : kite\n"), prompts("p.txt"), ("lenssteer.prompts.files",), 1),
     Reader("prompts csv", written("p.csv", b'prompt,n\n"paint, a ""cake""",1\nkite,2\n'), prompts("p.csv"), ("lenssteer.prompts.files",)),
     Reader("prompts json", written("p.json", json.dumps([PAIR, PAIR]).encode()), prompts("p.json"), ("lenssteer.prompts.files",)),
     Reader("prompts jsonl", written("p.jsonl", (json.dumps(PAIR) + "\n").encode() * 2), prompts("p.jsonl"), ("lenssteer.prompts.files",)),
@@ -330,10 +271,5 @@ READERS = (
     Reader("conversations jsonl", written("c.jsonl", (json.dumps(TALK) + "\n").encode() * 2), conversations("c.jsonl"), ("lenssteer.prompts.conversations",)),
     Reader("questions", written("q.jsonl", (json.dumps(TALK) + "\n").encode() * 2), questions, ("lenssteer.evals.open_ended.questions",), 2),
     Reader("local tasks", local_files, local_tasks, ("lenssteer.evals.benchmarks.local.mmlu_sample", "lenssteer.evals.benchmarks.local.truthfulqa"), 2),
-    Reader("list of runs", frozen("format_2"), runs, ("lenssteer.cli.runs",), 1),
-    *(Reader(f"vectors {kind}", only(vector_files, f"v.{kind}"), vectors(f"v.{kind}"), ("lenssteer.exports.arrays",), 2)
-      for kind in ("safetensors", "npy", "json")),
     Reader("shelf", shelf_folder, shelf, ("lenssteer.engines.vllm.entry",), 2),
-    Reader("checkpoint", model_folder, checkpoint, ("lenssteer.models.checkpoint", "lenssteer.models.described"), 2),
-    Reader("model folder", model_folder, inspected, ("lenssteer.models.folder",), 2),
 )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lenssteer.bench.timing import Clock, Ratio, a_second, interval, ratio
+from lenssteer.bench.timing import Clock, Ratio, interval, ratio
 from lenssteer.errors import ParameterError
 
 
@@ -67,16 +67,6 @@ def test_without_a_target_nothing_is_met():
 
 def test_more_findings_stand_beside_the_ratio():
     assert Ratio(1, 1, 1, 1, None, 1, 1, "x", more={"same_angle": True}).as_dict()["same_angle"] is True
-
-
-def test_units_a_second():
-    fake = Fake()
-
-    def work():
-        fake.now += 2
-        return 10.0
-
-    assert a_second(work, 3, fake.clock) == 5
 
 
 def test_no_pair_is_refused():

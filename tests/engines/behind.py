@@ -47,7 +47,7 @@ class Behind:
 
     def log_likelihoods(self, steerer, wanted, *, top=0, progress=""):
         self.calls.append("log_likelihoods")
-        assert all(one.prompt_end < len(one.ids) < self.card.n_ctx for one in wanted)
+        assert all(one.prompt_end < len(one.ids) <= self.card.n_ctx + 1 for one in wanted)
         asked = [Continuation(Encoded(one.ids[: one.prompt_end], one.instruction, one.prompt_end),
                               one.ids[one.prompt_end :]) for one in wanted]
         found = self._under(steerer, lambda: score_continuations(self._lens, asked, top=top))

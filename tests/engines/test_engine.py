@@ -77,16 +77,9 @@ def test_a_sweep_folder_says_what_answered(demo, engine, norm_out, tmp_path):
 
 
 def test_capability_is_that_of_this_process(demo, engine, norm_out, data):
-    """With contexts cut alike: an engine generates one token behind what it scores."""
-    from lenssteer.evals.benchmarks.lm_eval_model import SteeredLM
-
-    class Shorter(SteeredLM):
-        longest_scored = demo.card.n_ctx - 2
-
     steerer = norm_out.steerer("selective", degrees=200)
     tasks = ("mmlu_sample", "truthfulqa_mc2")
-    here, there = (measure_capability(model, tasks, steerer, data=data, limit=6, lm=lm)
-                   for model, lm in ((demo, Shorter), (engine, None)))
+    here, there = (measure_capability(model, tasks, steerer, data=data, limit=6) for model in (demo, engine))
     for name, items in here["items"].items():
         assert there["items"][name]["ids"] == items["ids"]
         for setting in ("unsteered", "steered"):
@@ -122,19 +115,18 @@ def test_sampled_answers_go_on_as_they_began(demo, engine):
     assert EngineLM(engine).drawn(prompts, ("nowhere",), decoding, rows) == expected
 
 
-def test_what_fills_the_context_is_scored_within_it(demo, engine):
+def test_what_fills_the_context_is_scored_alike(demo, engine):
     from lm_eval.api.instance import Instance
 
     from lenssteer.evals.benchmarks.engine_model import EngineLM
     from lenssteer.evals.benchmarks.lm_eval_model import SteeredLM
 
-    context, answer = [5] * demo.card.n_ctx, [7, 8]
     there, here = EngineLM(engine), SteeredLM(demo)
-    [(found, _)] = there._loglikelihood_tokens([(("", ""), context, answer)])
-    shorter = [(("", ""), context[: demo.card.n_ctx - 3], answer)]
-    [(expected, _)] = here._loglikelihood_tokens(shorter)
-    assert found == pytest.approx(expected, abs=1e-4)
+    asked = [(("", ""), [5, *range(7, demo.card.n_ctx + 7)], [7, 8])]
+    text = [Instance("loglikelihood_rolling", {}, (" ".join(["red", "cake"] * demo.card.n_ctx),), 0)]
+    for one in (there, here):
+        one.found = [*one._loglikelihood_tokens(asked), *one.loglikelihood_rolling(text)]
+    assert there.found[0] == pytest.approx(here.found[0], abs=1e-4)
+    assert there.found[1] == pytest.approx(here.found[1], abs=1e-2)
+    assert there.counts == here.counts
     assert there.counts["shortened"] == 1
-    text = " ".join(["red"] * (2 * demo.card.n_ctx))
-    [rolled] = there.loglikelihood_rolling([Instance("loglikelihood_rolling", {}, (text,), 0)])
-    assert rolled < 0

@@ -60,6 +60,7 @@ def test_hooks_attached_after_a_step_was_compiled_fire_and_so_do_others_at_their
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in plain.backend.model.modules())
 
 
+@pytest.mark.slow
 def test_logits_of_a_step_are_those_of_the_plain_model_also_after_rows_were_dropped(models):
     tokens = [pad(lens.encode(PROMPTS), pad_id=lens.pad_id) for lens in models]
     seen = []
@@ -90,6 +91,7 @@ def test_a_graph_that_ignores_hooks_is_an_error(models, monkeypatch):
         run(compiled, pushed(compiled, ["resid_post.0"], 3.0))
 
 
+@pytest.mark.slow
 def test_a_torch_hook_of_somebody_else_is_not_ignored(models):
     _, compiled = models
     unsteered, module = generate(compiled, PROMPTS, ANSWERS), compiled.backend.blocks[1].mlp

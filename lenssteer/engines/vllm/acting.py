@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lenssteer.engines.vllm.following import Followed
 from lenssteer.engines.vllm.op import Work, number
 from lenssteer.engines.vllm.slot import needs_whole_prompt
 from lenssteer.engines.vllm.step import Choice, Rows, Scheduled, SlotStep, rows_of
@@ -17,6 +18,7 @@ from lenssteer.steering import Condition
 LENGTHS = 5
 """How many `tally.lengths` gives."""
 PIECES = "the prompt came in pieces, and the steerer needs it whole"
+UNREAD = "the gate has not read the prompt: the answer needs its prompt in an earlier step, or a site before the edit"
 
 
 def taken(hidden: Tensor, residual: Tensor | None, rows: Rows) -> Tensor:
@@ -54,17 +56,22 @@ class Ledger:
 
 
 class Editing:
-    """One edit at one site."""
+    """One edit at one site; `unsure` are requests whose gate has to be decided before it."""
 
-    def __init__(self, step: SlotStep, choice: Choice, site: Site, ledger: Ledger | None, gated: bool) -> None:
+    def __init__(self, step: SlotStep, choice: Choice, site: Site, ledger: Ledger | None, gated: bool,
+                 unsure: list[Followed]) -> None:
         self.step = step
         self.choice = choice
         self.edit = step.slot.edits[site]
         self.ledger = ledger
         self.gated = gated
+        self.unsure = unsure
         self.shared = step.slot.steerer.shared_from == "last_prompt"
 
     def __call__(self, hidden: Tensor, residual: Tensor | None) -> None:
+        for request in self.unsure:
+            if not request.is_decided:
+                request.error = request.error or UNREAD
         rows, factors = self.choice.rows, self.choice.factors
         h = taken(hidden, residual, rows)
         new = h + self._of_last_prompt(hidden, residual) if self.shared else self.edit(h)
@@ -149,8 +156,10 @@ def works_of(step: SlotStep, tallied: bool) -> tuple[dict[int, list[Work]], list
             continue
         ledger = Ledger(step, choice, sites) if tallied else None
         ledgers += [ledger] if ledger is not None else []
+        unsure = [step.scheduled[i].request for i in choice.owner.unique().tolist()] if gated else []
+        unsure = [request for request in unsure if not request.is_decided]
         for site in sites:
-            works.setdefault(number(site), []).append(Editing(step, choice, site, ledger, gated))
+            works.setdefault(number(site), []).append(Editing(step, choice, site, ledger, gated, unsure))
     return works, ledgers
 
 

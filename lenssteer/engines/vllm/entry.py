@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lenssteer.artefacts.limits import TENSORS
+from lenssteer.artefacts.reading import opened, read_object, sha256_of_file
 from lenssteer.engines.vllm.asked import OURS, UNSTEERED, Offer, Range
 from lenssteer.errors import FileError, LenssteerError
 from lenssteer.models import ModelCard
@@ -76,7 +79,7 @@ class Entry:
         """The steerer for these values of `offer.ranges`.
 
         Raises:
-            LenssteerError: when the stored artefact does not give one.
+            LenssteerError: when the stored artefact does not give one, or its arrays are too large for float32.
         """
         how = self.serving
         amounts = {name: value for name, value in parameters.items() if name != STRENGTH}
@@ -87,7 +90,10 @@ class Entry:
                                           **how.settings, **amounts)
         steerer = steerer if how.schedule is None else steerer.over(how.schedule)
         strength = parameters.get(STRENGTH, 1.0)
-        return steerer if strength == 1 else steerer.scaled(strength)
+        steerer = steerer if strength == 1 else steerer.scaled(strength)
+        for edit in steerer.edits.values():
+            edit.to(dtype=torch.float32)
+        return steerer
 
     def check(self, card: ModelCard, place: Path) -> None:
         """Refuse a model it was not made for.
@@ -143,7 +149,7 @@ def _serving(place: Path, kind: str) -> Serving:
     if not path.exists():
         return DEFAULTS[kind]
     try:
-        serving = Serving.model_validate_json(path.read_bytes())
+        serving = Serving.model_validate(read_object(path, folder=place)[0])
     except (OSError, ValidationError) as error:
         raise FileError(f"{path} cannot be read: {error}") from error
     idle = sorted(CALIBRATION_ONLY & serving.model_fields_set) if kind == "steerer" else []
@@ -161,8 +167,12 @@ def _serving(place: Path, kind: str) -> Serving:
 def _digest(place: Path, kind: str) -> str:
     """Hash of the files that say what an entry does."""
     digest = hashlib.sha256()
-    for name in (f"{kind}.json", "tensors.safetensors", SERVE):
-        path = place / name
-        content = path.read_bytes() if path.exists() else b""
-        digest.update(f"{name} {len(content)} ".encode() + content)
+    named = [place / f"{kind}.json", *([place / SERVE] if (place / SERVE).exists() else []),
+             *sorted(place.glob("*.safetensors"))]
+    try:
+        for path in named:
+            with opened(path, TENSORS, folder=place) as file:
+                digest.update(f"{path.suffix} {sha256_of_file(file)} ".encode())
+    except OSError as error:
+        raise FileError(f"{place} cannot be read: {error}") from error
     return digest.hexdigest()[:16]

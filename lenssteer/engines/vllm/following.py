@@ -39,6 +39,11 @@ class Followed:
     asked: dict[Condition, list[int]] = field(default_factory=dict)
     sums: list[tuple[slice, Tensor]] = field(default_factory=list)
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether every condition about its prompt is settled."""
+        return self.slot is None or all(one in self.decided for one in self.slot.conditions if one.scope == "prompt")
+
     def decide(self, condition: Condition, met: bool) -> None:
         """Settle a condition about the prompt."""
         self.decided[condition] = met

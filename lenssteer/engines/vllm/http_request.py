@@ -73,6 +73,7 @@ def incoming(path: str, body: bytes, shelf: Shelf, default: str, tokenizer: Any,
     asked = shelf.read({STEERER: default, **given} if default else given)
     _one_bos(path, request, tokenizer, own_template)
     if asked is not None:
+        shelf.steerer(asked)
         asked = replace(_located(asked, path, request, shelf, tokenizer, own_template), ticket=uuid4().hex)
         _refuse_unsteerable(request)
         given |= asked.extra_args

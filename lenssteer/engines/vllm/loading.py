@@ -13,8 +13,10 @@ from lenssteer.engines.vllm.plugin import register
 from lenssteer.engines.vllm.private import announce
 from lenssteer.engines.vllm.versions import require_vllm
 from lenssteer.errors import ModelError
-from lenssteer.models.described import describe
+from lenssteer.models.described import Described, describe
 from lenssteer.site import STREAMS, Site, sites_of
+
+CPU_HEADS = 32
 
 
 def load_vllm(
@@ -54,17 +56,32 @@ def load_vllm(
     # One process: steerers are shelved here, and nothing has to be importable by name elsewhere.
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     register()
+    _refuse_narrow_heads(described)
     from vllm import LLM
 
+    # One token more than the model reads, which scoring a text that fills the context generates.
+    os.environ.setdefault("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "1")
+    n_ctx = min(described.card.n_ctx, max_model_len or described.card.n_ctx)
     if memory is not None:
         options["kv_cache_memory_bytes"] = int(memory * 2**30)
     try:
-        llm = LLM(str(described.folder), dtype=dtype, max_model_len=max_model_len, enforce_eager=enforce_eager,
+        llm = LLM(str(described.folder), dtype=dtype, max_model_len=n_ctx + 1, enforce_eager=enforce_eager,
                   skip_tokenizer_init=True, generation_config="vllm", **options)
     except (ValueError, RuntimeError, NotImplementedError, OSError) as error:
         raise ModelError(f"vLLM cannot load {name}: {error}") from error
-    n_ctx = min(described.card.n_ctx, llm.llm_engine.model_config.max_model_len)
     return VllmModel(llm, replace(described, card=replace(described.card, n_ctx=n_ctx)), template, wanted)
+
+
+def _refuse_narrow_heads(described: Described) -> None:
+    """Refuse on a CPU what vLLM refuses there only once it runs."""
+    from transformers import AutoConfig
+    from vllm.platforms import current_platform
+
+    config = AutoConfig.from_pretrained(described.folder, local_files_only=True).get_text_config()
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    if current_platform.is_cpu() and size % CPU_HEADS:
+        raise ModelError(f"vLLM's attention on a CPU takes heads of a multiple of {CPU_HEADS}; {described.card.name} "
+                         f"has heads of {size}. Load it with --engine torch.")
 
 
 def _sites(sites: str | Sequence[Site | str] | None, n_layers: int) -> list[Site]:

@@ -141,16 +141,18 @@ class VllmModel:
                         progress: str = "") -> list[AnswerScores]:
         """Scores of given answers; see `Engine.log_likelihoods`.
 
+        The last token of an answer is generated, as the only one allowed, so that no edit meets it.
+
         Raises:
             PromptError: when an answer is empty, or does not fit the model's context.
             SteeringError: when an edit fired nowhere or broke the activations.
         """
         for one in wanted:
-            if not 0 < one.prompt_end < len(one.ids) < self.card.n_ctx:
+            if not 0 < one.prompt_end < len(one.ids) <= self.card.n_ctx + 1:
                 raise PromptError(f"cannot score {len(one.ids) - one.prompt_end} answer tokens after {one.prompt_end} "
-                                  f"context tokens; vLLM takes both, below {self.card.n_ctx} together.")
+                                  f"context tokens; the model takes both, {self.card.n_ctx + 1} together at most.")
         outputs = self._run([(steerer, list(wanted))], None, progress, top)
-        return [_scores(output.prompt_logprobs, one, top) for output, one in zip(outputs, wanted, strict=True)]
+        return [_scores(output, one, top) for output, one in zip(outputs, wanted, strict=True)]
 
     def _run(self, parts: Sequence[tuple[Steerer | None, list[Encoded]]], decoding: Decoding | None, progress: str,
              top: int = 0, numbers: Sequence[int] | None = None) -> list[Any]:
@@ -165,8 +167,9 @@ class VllmModel:
             ticket = f"call {next(_tickets)}" if steerer is not None else ""
             tickets.append(ticket)
             for one, extra in zip(rows, _asked(steerer, rows, ticket), strict=True):
-                requests.append({"prompt_token_ids": list(one.ids)})
-                params.append(self._sampling(decoding, numbers[len(params)] if numbers else len(params), top, extra))
+                requests.append({"prompt_token_ids": list(one.ids if decoding is not None else one.ids[:-1])})
+                params.append(_scoring(one.ids[-1], top, extra) if decoding is None else self._sampling(
+                    decoding, numbers[len(params)] if numbers else len(params), extra))
         before = self.llm.collective_rpc("lenssteer_steps")[0]
         outputs = self.llm.generate(requests, params, use_tqdm=False)
         self._count(outputs, self.llm.collective_rpc("lenssteer_steps")[0] - before)
@@ -192,15 +195,13 @@ class VllmModel:
         longest = max(rows, key=lambda one: one.prompt_end)
         return too_long(Sharing.of("", steerer, *longest.instruction[1:], longest.prompt_end), self._step_tokens)
 
-    def _sampling(self, decoding: Decoding | None, row: int, top: int, extra: dict[str, Any] | None) -> Any:
+    def _sampling(self, decoding: Decoding, row: int, extra: dict[str, Any] | None) -> Any:
         from vllm import SamplingParams
 
-        plain: dict[str, Any] = {"detokenize": False, "extra_args": extra}
-        if decoding is None:
-            return SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=top, **plain)
-        return SamplingParams(temperature=decoding.temperature, top_p=decoding.top_p, max_tokens=decoding.max_new_tokens,
-                              seed=decoding.seed + row if decoding.temperature else None,
-                              stop_token_ids=sorted(self.stop_ids), **plain)
+        return SamplingParams(temperature=decoding.temperature, top_p=decoding.top_p,
+                              max_tokens=decoding.max_new_tokens, stop_token_ids=sorted(self.stop_ids),
+                              seed=decoding.seed + row if decoding.temperature else None, detokenize=False,
+                              extra_args=extra)
 
     def _ids(self, output: Any) -> list[int]:
         ids = list(output.outputs[0].token_ids)
@@ -223,9 +224,18 @@ def _asked(steerer: Steerer | None, rows: Sequence[Encoded], ticket: str) -> lis
             for kind, one in zip(which, rows, strict=True)]
 
 
-def _scores(logprobs: Sequence[Any], one: Encoded, top: int) -> AnswerScores:
+def _scoring(last: int, top: int, extra: dict[str, Any] | None) -> Any:
+    """Of a prompt and the answer behind it, whose last token is the one that may be generated."""
+    from vllm import SamplingParams
+
+    return SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=top, logprobs=top, allowed_token_ids=[last],
+                          detokenize=False, extra_args=extra)
+
+
+def _scores(output: Any, one: Encoded, top: int) -> AnswerScores:
     """Of the tokens behind the prompt, from what vLLM says of every token."""
-    said = [(token, logprobs[place]) for place, token in enumerate(one.ids) if place >= one.prompt_end]
+    tables = [*output.prompt_logprobs[one.prompt_end :], output.outputs[0].logprobs[0]]
+    said = list(zip(one.ids[one.prompt_end :], tables, strict=True))
     best = tuple(tuple((token, found.logprob) for token, found in sorted(table.items(), key=lambda item: item[1].rank)
                        if found.rank <= top) for _, table in said) if top else ()
     return AnswerScores(tuple(table[token].logprob for token, table in said),

@@ -86,8 +86,7 @@ def _patch_scheduler() -> None:
 
     def reserve_prefill_lookahead(self: Any, request: Any, computed: int, new: int) -> int:
         sharing = of_request(request)
-        cut = sharing is not None and sharing.whole_prompt and computed < sharing.ends[1] > computed + new
-        return 0 if cut else reserve(self, request, computed, new)
+        return reserve(self, request, computed, new if sharing is None else sharing.tokens(computed, new))
 
     kv_cache_utils._gen_prompt_embeds_extra_hash_keys = extra_keys
     Request.get_skip_reading_prefix_cache = get_skip_reading_prefix_cache

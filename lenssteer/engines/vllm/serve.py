@@ -11,6 +11,7 @@ from typing import Any
 from lenssteer.engines.vllm.asked import STEERER
 from lenssteer.engines.vllm.http import DEFAULT
 from lenssteer.engines.vllm.layouts import layout_of
+from lenssteer.engines.vllm.loading import _refuse_narrow_heads
 from lenssteer.engines.vllm.settings import STEERERS
 from lenssteer.engines.vllm.shelf import Shelf
 from lenssteer.engines.vllm.versions import require_vllm
@@ -126,9 +127,11 @@ def run(serve: Serve) -> None:
     """Start a server that passed its check; returns when it is stopped.
 
     Raises:
+        ModelError: when vLLM cannot run the model on this machine.
         ParameterError: when the arguments for vLLM undo what was checked.
     """
     os.environ.update(environment(serve))
+    _refuse_narrow_heads(describe(serve.model, "vllm"))
     from vllm.entrypoints.cli.serve import ServeSubcommand  # type: ignore[import-not-found]
     from vllm.entrypoints.serve.utils.api_utils import cli_env_setup  # type: ignore[import-not-found]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from lenssteer.engines.vllm import settings
 from lenssteer.engines.vllm.asked import INSTRUCTION_END
-from lenssteer.engines.vllm.slot import needs_whole_prompt, reads_prompt
+from lenssteer.engines.vllm.slot import needs_whole_prompt, reads_late, reads_prompt
 from lenssteer.errors import LenssteerError
 from lenssteer.steering import Steerer
 
@@ -24,6 +24,7 @@ class Sharing:
         uniform: Token index up to which the edit does the same whatever `ends` are.
         whole_prompt: Whether the prompt has to run in one pass.
         reads_prompt: Whether all of the prompt has to run.
+        answer_apart: Whether the answer has to run in a later step than the end of the prompt.
     """
 
     key: str
@@ -32,6 +33,7 @@ class Sharing:
     uniform: int
     whole_prompt: bool
     reads_prompt: bool
+    answer_apart: bool
 
     @classmethod
     def of(cls, key: str, steerer: Steerer, instruction_end: int, prompt_end: int) -> "Sharing":
@@ -41,7 +43,16 @@ class Sharing:
         plain = steerer.schedule is None or steerer.schedule.is_plain
         uniform = {"all": NEVER if plain else prompt_end, "prompt": prompt_end}
         return cls(key, (instruction_end, prompt_end), touched.get(kind, prompt_end), uniform.get(kind, 0),
-                   needs_whole_prompt(steerer), reads_prompt(steerer))
+                   needs_whole_prompt(steerer), reads_prompt(steerer), reads_late(steerer))
+
+    def tokens(self, computed: int, new: int) -> int:
+        """How many of `new` tokens may run in a step after `computed` ones; 0 lets the request wait."""
+        end = self.ends[1]
+        if not computed < end:
+            return new
+        if computed + new < end:
+            return 0 if self.whole_prompt else new
+        return end - computed if self.answer_apart else new
 
     def block_key(self, end: int, request: str) -> tuple[str, ...]:
         """What blocks that end before token index `end` must agree on to be shared; () where it is nothing.
@@ -105,6 +116,7 @@ def refusal(extra: Mapping[str, Any] | None, prompt_tokens: int, scheduler: Any)
     except LenssteerError as error:
         return str(error)
     if steerer.where.kind == "after_instruction" and asked.instruction_end is None:
-        return f"steerer {asked.name!r} acts after the instruction, and nobody said where that ends; give {INSTRUCTION_END}."
+        return (f"steerer {asked.name!r} acts after the instruction, and nobody said where that ends; give "
+                f"{INSTRUCTION_END}.")
     end = prompt_tokens if asked.prompt_end is None else asked.prompt_end
     return too_long(Sharing.of(asked.key, steerer, end, end), step_tokens(scheduler))

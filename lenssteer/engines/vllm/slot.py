@@ -63,11 +63,18 @@ def _direction(edit: Any) -> Tensor:
 
 def needs_whole_prompt(steerer: Steerer) -> bool:
     """Whether prompt tokens are edited by what only the whole prompt tells."""
-    by_row = steerer.gate is not None and any(c.scope == "prompt" for c in steerer.gate.conditions)
-    return steerer.shared_from == "last_prompt" or (by_row and steerer.where.edits_prompt)
+    return steerer.shared_from == "last_prompt" or (bool(_about_prompts(steerer)) and steerer.where.edits_prompt)
 
 
 def reads_prompt(steerer: Steerer) -> bool:
     """Whether something of the whole prompt is read, so that no part of it may come from a cache."""
-    by_row = steerer.gate is not None and any(c.scope == "prompt" for c in steerer.gate.conditions)
-    return steerer.shared_from == "last_prompt" or by_row
+    return steerer.shared_from == "last_prompt" or bool(_about_prompts(steerer))
+
+
+def reads_late(steerer: Steerer) -> bool:
+    """Whether the prompt is judged after an edit that its judgement decides."""
+    return any(condition.site > steerer.sites[0] for condition in _about_prompts(steerer))
+
+
+def _about_prompts(steerer: Steerer) -> list[Condition]:
+    return [one for one in (steerer.gate.conditions if steerer.gate is not None else ()) if one.scope == "prompt"]

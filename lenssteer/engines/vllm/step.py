@@ -111,12 +111,14 @@ class SlotStep:
         if not len(place):
             return None
         schedule = self.slot.steerer.schedule
-        factors = None if schedule is None or schedule.is_plain else schedule.factors(self.columns)[place].to(self.device)
+        plain = schedule is None or schedule.is_plain
+        factors = None if plain else schedule.factors(self.columns)[place].to(self.device)
         return Choice(rows_of(self.rows[place], self.device), self.owner[place], place, factors)
 
     def count(self) -> None:
         """Note in the requests what the step holds of them."""
-        tokens = {flag: self._chosen_of_each(flag) for flag in {self.slot.answer_only(site) for site in self.slot.edits}}
+        flags = {self.slot.answer_only(site) for site in self.slot.edits}
+        tokens = {flag: self._chosen_of_each(flag) for flag in flags}
         for number, one in enumerate(self.scheduled):
             one.request.passes += 1
             one.request.seen += one.count

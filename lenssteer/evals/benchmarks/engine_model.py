@@ -14,16 +14,10 @@ from lenssteer.prompts import Encoded
 class EngineLM(SteeredLM):
     """What lm-eval asks, answered outside this process; see `SteeredLM`.
 
-    The engine is given all requests at once and batches them itself. It reads the whole of an answer and one token
-    follows, so context and answer that are scored together are cut to two tokens fewer than in this process.
+    The engine is given all requests at once and batches them itself.
     """
 
     lens: Engine
-
-    @property
-    def longest_scored(self) -> int:
-        """The model's context less the last token of an answer and the one behind it."""
-        return self.max_length - 2
 
     def drawn(self, prompts: Sequence[Encoded], until: Sequence[str], decoding: Decoding,
               rows: Sequence[int]) -> list[list[int]]:

@@ -71,11 +71,6 @@ class SteeredLM(TemplateLM):
         return self.lens.card.n_ctx
 
     @property
-    def longest_scored(self) -> int:
-        """Tokens of context and answer that are scored together, but for the answer's last."""
-        return self.max_length
-
-    @property
     def max_gen_toks(self) -> int:
         """Longest answer of a task that names none."""
         return 256
@@ -134,7 +129,7 @@ class SteeredLM(TemplateLM):
         windows: list[tuple[int, Continuation]] = []
         for number, request in enumerate(requests):
             ids = self.tok_encode(request.args[0])
-            pairs = get_rolling_token_windows(ids, self.prefix_token_id, self.longest_scored, 1)
+            pairs = get_rolling_token_windows(ids, self.prefix_token_id, self.max_length, 1)
             windows += [(number, self._fit(*make_disjoint_window(pair))) for pair in pairs]
         totals = [0.0] * len(requests)
         for (number, _), (total, _) in zip(windows, self._score([one for _, one in windows]), strict=True):
@@ -197,7 +192,7 @@ class SteeredLM(TemplateLM):
         return self._score([self._fit(context, answer, texts[0]) for texts, context, answer in requests])
 
     def _fit(self, context: list[int], answer: list[int], text: str = "") -> Continuation:
-        found = fit_context(context, answer, self._instruction(text, len(context)), self.longest_scored)
+        found = fit_context(context, answer, self._instruction(text, len(context)), self.max_length)
         self.counts["shortened"] += len(found.context.ids) < len(context)
         return found
 

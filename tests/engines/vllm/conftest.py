@@ -9,12 +9,17 @@ for name, value in {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": 
     os.environ.setdefault(name, value)
 
 
+KEPT = []
+"""An engine that is collected takes down what all engines of a process share."""
+
+
 def started(name="demo", **options):
     """An engine in this process; blocks of 32 tokens, so that short prompts fill some."""
     pytest.importorskip("vllm", reason="needs vLLM; CONTRIBUTING.md has the command that runs these tests")
     from lenssteer.engines.vllm.loading import load_vllm
 
-    return load_vllm(name, block_size=32, **options)
+    KEPT.append(load_vllm(name, block_size=32, **options))
+    return KEPT[-1]
 
 
 @pytest.fixture(scope="session")

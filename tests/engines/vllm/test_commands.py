@@ -180,3 +180,21 @@ class TestEval:
                 assert other == pytest.approx(value, abs=1e-3)
                 assert other_greedy == greedy
             assert there.generate_until(until) == here.generate_until(until)
+
+    def test_what_fills_the_context_is_scored_alike(self, run, norm_out, demo):
+        from lm_eval.api.instance import Instance
+
+        from lenssteer.cli import engine
+        from lenssteer.evals.benchmarks.engine_model import EngineLM
+        from lenssteer.evals.benchmarks.lm_eval_model import SteeredLM
+
+        vllm = engine._load_vllm("demo", {}, "float32", None)
+        steerer = norm_out.steerer("selective", degrees=200)
+        asked = [(("", ""), [5, *range(7, demo.card.n_ctx + 7)], [7, 8]), (("", ""), [5, 9], [8])]
+        text = [Instance("loglikelihood_rolling", {}, (" ".join(["red", "cake"] * demo.card.n_ctx),), 0)]
+        here, there = SteeredLM(demo, steerer), EngineLM(vllm, steerer)
+        for (value, greedy), (other, other_greedy) in zip(here._loglikelihood_tokens(asked), there._loglikelihood_tokens(asked)):
+            assert other == pytest.approx(value, abs=1e-3)
+            assert other_greedy == greedy
+        assert there.loglikelihood_rolling(text) == pytest.approx(here.loglikelihood_rolling(text), rel=1e-4)
+        assert there.counts == here.counts

@@ -2,29 +2,37 @@
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 pytest.importorskip("vllm", reason="needs vLLM; CONTRIBUTING.md has the command that runs these tests")
 
 from lenssteer import edits
 from lenssteer.engines.vllm.layouts import install
 from lenssteer.errors import ModelError, SiteError
-from lenssteer.models import load_model
+from lenssteer.models import wrap
 from lenssteer.site import STREAMS, Site
 from lenssteer.steering import Steerer
 from tests.engines.vllm.conftest import started
 from tests.engines.vllm.test_answers import scored
-from tests.models.tiny_models import tiny_model
+from tests.models.tiny_models import random_model, tiny_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")
+WIDE = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
+NARROW = {"llama": WIDE, "qwen2": WIDE, "gpt2": {"n_head": 2}}
+"""vLLM's attention on a CPU takes no heads of 16."""
 PROMPTS = ["How do I bake a loaf of bread at home?", "Explain why the sky is blue.", "Write a story about a dog."]
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "gemma2", "gemma3", "gpt2"])
 def test_every_stream(kind, tmp_path):
     model, tokenizer = tiny_model(kind)
+    if kind in NARROW:
+        model = random_model(type(model.config)(**{**model.config.to_dict(), **NARROW[kind]}), seed=0)
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    plain, engine = load_model(tmp_path, backend="hf"), started(tmp_path, enforce_eager=True)
+    # The fused attention of torch leaves out the soft cap of Gemma 2.
+    plain = wrap(AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager").eval(), tokenizer)
+    engine = started(tmp_path, enforce_eager=True)
     assert engine.card.fingerprint == plain.card.fingerprint
     wanted = plain.encode(PROMPTS, answers=["The girl and the dog live by the sea."] * len(PROMPTS))
     generator = torch.Generator().manual_seed(0)

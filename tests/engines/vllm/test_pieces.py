@@ -9,7 +9,7 @@ from dataclasses import replace
 from lenssteer.errors import SteeringError
 from lenssteer.models import Decoding, generate
 from lenssteer.site import Site
-from lenssteer.steering import Condition
+from lenssteer.steering import Condition, Where
 from tests.engines.vllm.conftest import started
 from tests.engines.vllm.test_answers import PROMPTS, RULES, oracle, same
 from tests.sweeps.test_mixed import steerers  # noqa: F401  # a fixture
@@ -28,8 +28,7 @@ def pieces():
 @pytest.fixture(scope="module")
 def tight():
     """Keys and values for 160 tokens, so that requests are preempted and computed again."""
-    engine = started(enforce_eager=True, num_gpu_blocks_override=6, enable_prefix_caching=True)
-    return engine
+    return started(enforce_eager=True, num_gpu_blocks_override=6, enable_prefix_caching=True)
 
 
 def long(prompts):
@@ -54,9 +53,15 @@ def test_pieces_answer_as_whole_prompts(pieces, hooked, norm_out, resid_post, ru
             same(receipt, theirs, len(PROMPTS))
 
 
-def test_prompts_that_decide_their_own_edit_are_not_cut(pieces, hooked, steerers):  # noqa: F811
-    """Gates about the whole prompt, and the change of the last prompt token, wait until all of it fits into a step."""
-    parts = [(steerers["cast"], 1), (None, 1), (steerers["alphasteer"], 1), (None, 1)]
+@pytest.fixture(scope="module")
+def whole(steerers):  # noqa: F811
+    """Steerers that need the whole prompt at once: a gate about it, and the change of its last token."""
+    return [steerers["cast"], replace(steerers["alphasteer"], where=Where("prompt"), shared_from="last_prompt")]
+
+
+def test_prompts_that_decide_their_own_edit_are_not_cut(pieces, hooked, whole):
+    """They wait until all of their prompt fits into a step."""
+    parts = [(whole[0], 1), (None, 1), (whole[1], 1), (None, 1)]
     found = pieces.answers(parts, PROMPTS, DECODING)
     for (steerer, _), answers, receipt in zip(parts, found, pieces.receipts, strict=True):
         expected, theirs = oracle(hooked, steerer, PROMPTS, DECODING)
@@ -65,10 +70,10 @@ def test_prompts_that_decide_their_own_edit_are_not_cut(pieces, hooked, steerers
             same(receipt, theirs, len(PROMPTS))
 
 
-def test_longer_ones_are_refused_before_they_run(pieces, steerers):  # noqa: F811
-    for name in ("cast", "alphasteer"):
+def test_longer_ones_are_refused_before_they_run(pieces, whole):
+    for steerer in whole:
         with pytest.raises(SteeringError, match="needs the whole prompt in one step, 16 tokens at most"):
-            pieces.answers([(steerers[name], 1)], long(PROMPTS))
+            pieces.answers([(steerer, 1)], long(PROMPTS))
 
 
 @pytest.mark.parametrize("pool", ["mean", "last"])
@@ -81,17 +86,17 @@ def test_a_gate_of_the_answer_alone_is_decided_in_pieces(pieces, hooked, resid_p
     same(pieces.receipts[1], theirs, len(PROMPTS))
 
 
-def test_preempted_requests_answer_the_same(tight, hooked, norm_out, steerers):  # noqa: F811
+def test_preempted_requests_answer_the_same(tight, hooked, norm_out, whole):
     """Keys and values of a preempted request are computed again, answer tokens as answer tokens."""
     one = norm_out.steerer("selective", degrees=180)
-    parts = [(None, 1), (one.at("generated"), 1), (one, 1), (steerers["cast"], 1), (one.at("prompt").over("linear(4)"), 1)]
+    parts = [(None, 1), (one.at("generated"), 1), (one, 1), *((steerer, 1) for steerer in whole), (one.at("prompt").over("linear(4)"), 1)]
     preempted = []
     plain = scheduler(tight)._preempt_request
     scheduler(tight)._preempt_request = lambda request, *args, **kwargs: (
         preempted.append(request.request_id), plain(request, *args, **kwargs))[1]
-    found = tight.answers(parts, PROMPTS, Decoding(40))
+    found = tight.answers(parts, long(PROMPTS), DECODING)
     assert preempted, "nothing was preempted"
-    assert found == [oracle(hooked, steerer, PROMPTS, Decoding(40))[0] for steerer, _ in parts]
+    assert found == [oracle(hooked, steerer, long(PROMPTS), DECODING)[0] for steerer, _ in parts]
 
 
 def cached(engine, steerer, prompts):

@@ -32,7 +32,7 @@ def shelf(tmp_path_factory):
     folder = make_shelf(tmp_path_factory.mktemp("served"))
     vector = torch.ones(128, dtype=torch.float64)
     Steerer({Site(3, "resid_post"): edits.add(vector, 1e38)}).save(folder / "huge")
-    (folder / "huge" / "serve.json").write_text('{"ranges": {"strength": {"low": 0, "high": 1e30, "default": 1e30}}}')
+    (folder / "huge" / "serve.json").write_text('{"ranges": {"strength": {"low": 0, "high": 1e30, "default": 1}}}')
     return folder
 
 
@@ -133,6 +133,7 @@ def test_after_the_instruction_only_what_follows_it_is_edited(server, model):
     ({"vllm_xargs": {"steerer": "refusal", "degrees": 1e9}}, "from -360 to 360"),
     ({"vllm_xargs": {"steerer": "../served", "degrees": 1}}, "unknown steerer"),
     ({"vllm_xargs": {"degrees": 30}}, "but no steerer"),
+    ({"vllm_xargs": {"steerer": "huge", "strength": 1e30}}, "not finite"),
     ({"vllm_xargs": {"steerer": "caa"}, "chat_template_kwargs": {"a": 1}}, "instruction_end="),
     ({"vllm_xargs": {"steerer": "ablation"}, "use_beam_search": True}, "beam search"),
 ])
@@ -185,6 +186,7 @@ def test_no_prompt_and_no_key_is_logged_and_the_example_works(server):
     assert ask(server, body).json()["lenssteer"]["steerer"] == body["vllm_xargs"]["steerer"]
 
 
+@pytest.mark.filterwarnings("ignore")  # vLLM's own, when it is imported
 @pytest.mark.parametrize(("more", "said"), [
     (("--host", "0.0.0.0"), "can be reached from other machines"),
     (("--data-parallel-size", "2"), "--data-parallel-size"),

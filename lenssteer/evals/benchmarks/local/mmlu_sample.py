@@ -32,8 +32,8 @@ def documents(path: str) -> list[dict[str, Any]]:
     """
     found = []
     for number, record in enumerate(read_records(path), start=1):
-        letters = {record.get("correct"), record.get("incorrect")}
-        if not isinstance(record.get("prompt"), str) or letters != {"(A)", "(B)"}:
+        letters = [record.get("correct"), record.get("incorrect")]
+        if not isinstance(record.get("prompt"), str) or letters not in (["(A)", "(B)"], ["(B)", "(A)"]):
             raise PromptError(f"{path}: record {number} is not an A/B question; expected {', '.join(KEYS)} with the "
                               f"letters (A) and (B), got {', '.join(map(str, record))}.")
         found.append({"prompt": record["prompt"], "answer": int(record["correct"] == "(B)"),

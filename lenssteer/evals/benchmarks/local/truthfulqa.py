@@ -20,7 +20,7 @@ def documents(path: str) -> list[dict[str, Any]]:
     """
     found = []
     for number, record in enumerate(read_records(path), start=1):
-        missing = [key for key in KEYS if not (record.get(key) or "").strip()]
+        missing = [key for key in KEYS if not isinstance(record.get(key), str) or not record[key].strip()]
         if missing:
             raise PromptError(f"{path}: record {number} has nothing in {missing[0]!r}; expected {', '.join(KEYS)}.")
         best = record["Best Answer"].strip()
