@@ -5,6 +5,7 @@ unembedding are never computed. What stays in memory does not grow with the numb
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cache
 
@@ -104,7 +105,9 @@ def one_pass(
         return weights.to(device), (weights > 0).any(1).unsqueeze(-1).to(device)
 
     def reader(site: Site) -> Callable[[Tensor, Columns | None], None]:
-        def read_site(h: Tensor, _columns: Columns | None) -> None:
+        def read_site(h: Tensor, columns: Columns | None) -> None:
+            if columns is None or columns.tokens is not tokens:
+                return  # a pass that somebody's hook runs inside this one
             first, second = placed(h.device)
             # Padding may hold anything, and 0 * nan is nan: a mean must not touch it.
             read[site] = (h[first, second] if single
@@ -114,21 +117,19 @@ def one_pass(
 
         return read_site
 
-    detach = [model.attach(site, reader(site)) for site in sites]
-    try:
+    with ExitStack() as hooks, suppress(_Done):
+        for site in sites:
+            hooks.callback(model.attach(site, reader(site)))
         model.run(tokens.ids, Columns(0, tokens.mask, tokens))
-    except _Done:
-        pass
-    finally:
-        for undo in detach:
-            undo()
     missing = [str(site) for site in sites if site not in read]
     if missing:
         raise SteeringError(f"the pass never reached {', '.join(missing)}; the model does not run these hooks.")
     found = torch.stack([read[site].to("cpu", non_blocking=False) for site in sites])
     if not torch.isfinite(found).all():
-        broken = sites[int((~torch.isfinite(found)).flatten(1).any(1).nonzero()[0])]
-        raise SteeringError(f"activations at {broken} are not finite; load the model in float32 or bfloat16.")
+        counts = (~torch.isfinite(found)).flatten(2).any(-1).sum(1)
+        first = min((site for site, count in zip(sites, counts.tolist(), strict=True) if count))
+        raise SteeringError(f"activations at {first} are not finite in {int(counts[list(sites).index(first)])} of "
+                            f"{found.shape[1]} prompts; load the model in float32 or bfloat16.")
     return found
 
 

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
 from lenssteer.errors import DirectionError, ShapeError
 from lenssteer.maths import Moments
+from lenssteer.maths.components import NOISE_RATIO
 from lenssteer.site import Site
 
 
@@ -23,6 +25,7 @@ class Evidence:
 
     Raises:
         ShapeError: when moments or samples are not one line a site, or disagree with each other.
+        DirectionError: when a mean is not finite.
     """
 
     sites: tuple[Site, ...]
@@ -36,6 +39,11 @@ class Evidence:
         if shape != self.negative.mean.shape or shape[:-1] != (len(self.sites),):
             raise ShapeError(f"expected moments of shape [{len(self.sites)}, d_model] for both classes, got "
                              f"{list(shape)} and {list(self.negative.mean.shape)}.")
+        finite = torch.isfinite(self.positive.mean).all(-1) & torch.isfinite(self.negative.mean).all(-1)
+        if not finite.all():
+            broken = self.sites[int((~finite).nonzero()[0])]
+            raise DirectionError(f"activations at {broken} are not finite; capture them with the model in float32 or "
+                                 "bfloat16.")
         if (self.positive_samples is None) != (self.negative_samples is None):
             raise ShapeError("samples of one class only; give those of both, or of none.")
         for samples, moments in ((self.positive_samples, self.positive), (self.negative_samples, self.negative)):
@@ -79,9 +87,14 @@ class Evidence:
         return self.positive[k], self.negative[k]
 
     def within(self, finder: str, k: int) -> Float64[Tensor, "d_model d_model"]:
-        """Scatter of the k-th site within the classes: that of each about its own mean, summed."""
+        """Scatter of the k-th site within the classes: that of each about its own mean, summed.
+
+        Zero where nothing is left but what rounding makes of equal activations.
+        """
         positive, negative = self.need_scatter(finder)
-        return positive[k] + negative[k]
+        scatter = positive[k] + negative[k]
+        energy = sum(side.n * side.mean[k].square().sum() for side in (self.positive, self.negative))
+        return torch.where(scatter.trace() > NOISE_RATIO**2 * energy, scatter, 0.0)
 
     def total(self, finder: str, k: int) -> Float64[Tensor, "d_model d_model"]:
         """Scatter of the k-th site about the mean of both classes pooled."""

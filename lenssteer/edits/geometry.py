@@ -19,10 +19,19 @@ def wide(tensor: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
 
 
 def unit(direction: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
-    """The direction with length one; a zero direction stays zero, so that its edit is a no-op and never NaN."""
+    """The direction with length one; a zero direction stays zero, so that its edit is a no-op and never NaN.
+
+    Entries are divided by the largest first, so that no length is too small or too large to be squared.
+
+    Raises:
+        ParameterError: when an entry is not finite.
+    """
     direction = wide(direction)
-    length = direction.norm(dim=-1, keepdim=True)
-    return torch.where(length > 0, direction / torch.where(length > 0, length, 1), 0)
+    if not torch.isfinite(direction).all():
+        raise ParameterError("the direction holds values that are not finite; check what it was computed from.")
+    largest = direction.abs().amax(-1, keepdim=True)
+    scaled = direction / torch.where(largest > 0, largest, 1)
+    return scaled / torch.where(largest > 0, scaled.norm(dim=-1, keepdim=True), 1)
 
 
 def orthonormal(basis: Float[Tensor, "*#rows two d_model"]) -> Float[Tensor, "*rows two d_model"]:

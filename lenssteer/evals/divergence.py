@@ -123,6 +123,7 @@ class Reference:
             for one in self.forced:
                 steered = _log_probs(self.model, one.prompts, one.answers, one.mask)
                 base, counted = one.base.to(steered.device), one.compared.to(steered.device)
+                self.model.require_finite(torch.where(counted, steered.amax(-1), 0.0))
                 gap = torch.where(base > -torch.inf, base - steered, 0.0)
                 kl = torch.where(counted, (base.exp() * gap).sum(-1), 0.0).double().sum(-1).cpu()
                 per_prompt[one.prompts.rows] = (kl / one.compared.sum(-1)).clamp_min(0)
@@ -172,7 +173,9 @@ def _with_base(model: LensModel, batch: Tokens, fed: list[list[int]]) -> Forced:
     real = torch.tensor([[i < len(answer) for i in range(width)] for answer in fed]).reshape(len(fed), width).bool()
     mask = torch.cat([batch.mask, real], -1)
     base = _log_probs(model, batch, answers.long(), mask).cpu()
-    return Forced(batch, answers.long(), mask, torch.cat([torch.ones(len(fed), 1, dtype=torch.bool), real], -1), base)
+    compared = torch.cat([torch.ones(len(fed), 1, dtype=torch.bool), real], -1)
+    model.require_finite(torch.where(compared, base.amax(-1), 0.0))
+    return Forced(batch, answers.long(), mask, compared, base)
 
 
 def _log_probs(model: LensModel, prompts: Tokens, answers: Int[Tensor, "batch fed"],

@@ -5,6 +5,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from lenssteer.errors import DirectionError
+
 NOISE_RATIO = 1e-12
 """A site whose rows spread less than this share of what they measure has no component, only rounding noise."""
 
@@ -31,12 +33,20 @@ def leading_eigenvector(scatter: Float64[Tensor, "d_model d_model"]) -> Float64[
     """Eigenvector of the largest eigenvalue of a symmetric matrix, unit length, either sign; zero where it is zero.
 
     By Lanczos' method from a fixed start, O(d_model^2) a step, where a full decomposition is O(d_model^3).
+
+    Raises:
+        DirectionError: when it does not converge.
     """
-    from scipy.sparse.linalg import eigsh
+    from scipy.sparse.linalg import ArpackError, eigsh
 
     largest = scatter.abs().max()
     if largest == 0:
         return torch.zeros_like(scatter[0])
+    if len(scatter) == 1:
+        return torch.ones_like(scatter[0])
     start = torch.randn(len(scatter), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    _, vectors = eigsh((scatter / largest).numpy(), k=1, which="LA", v0=start.numpy())
+    try:
+        _, vectors = eigsh((scatter / largest).numpy(), k=1, which="LA", v0=start.numpy())
+    except ArpackError as error:
+        raise DirectionError(f"the scatter has no leading direction that can be computed: {error}") from error
     return torch.from_numpy(np.ascontiguousarray(np.asarray(vectors)[:, 0]))

@@ -152,6 +152,7 @@ def _steps(model: LensModel, tokens: Tokens, decoding: Decoding) -> Iterator[dic
     for _ in range(decoding.max_new_tokens):
         if logits is None:
             logits = model.run(ids[:, start:], Columns(start, mask, running), cache)[:, -1]
+        model.require_finite(logits.amax(-1, keepdim=True))
         chosen, logits = _choose(logits, decoding, [draws[int(row)] for row in running.rows]), None
         finished = finished | torch.isin(chosen, stop)
         yield {row: token for row, token, over in zip(running.rows.tolist(), chosen.tolist(), finished.tolist(),

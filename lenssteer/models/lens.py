@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from threading import get_ident
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lenssteer.errors import SiteError
+from lenssteer.errors import SiteError, SteeringError
 from lenssteer.models.cost import Cost
 from lenssteer.models.protocol import Backend, Detach, Keep, ModelCard
 from lenssteer.prompts import Columns, Encoded, Prompt, Tokens, encode
@@ -37,7 +38,8 @@ class LensModel:
         self.tokenizer = tokenizer
         self.stop_ids = stop_ids
         self.template = template
-        self._columns: Columns | None = None
+        self._passes: dict[int, Columns] = {}
+        self._hooked: list[Site] = []
         self._costs: list[Cost] = []
         self._prompt_readers: list[Site] = []
         self.most_rows: int | None = None
@@ -94,22 +96,40 @@ class LensModel:
 
         Columns are None when somebody runs the underlying model directly. A hook whose attribute `reads_prompt` is
         False does not look at prompt tokens: in the pass over the prompt its activation may hold one row for several
-        rows of `columns`.
+        rows of `columns`. Copies made of the model meanwhile keep the hook, which does nothing once it is off.
 
         Raises:
             SiteError: when the model has no such site.
+            SteeringError: when a pass is under way in another thread.
         """
         self.check_site(site)
-        detach = self.backend.attach(site, lambda h: hook(h, self._columns))
-        if not getattr(hook, "reads_prompt", True):
-            return detach
-        self._prompt_readers.append(site)
+        self._refuse_other_threads()
+        reads_prompt, live = getattr(hook, "reads_prompt", True), True
+
+        def through(h: Tensor) -> Tensor | None:
+            return hook(h, self._passes.get(get_ident())) if live else None
+
+        detach = self.backend.attach(site, through)
+        self._hooked.append(site)
+        if reads_prompt:
+            self._prompt_readers.append(site)
 
         def leave() -> None:
-            self._prompt_readers.remove(site)
+            nonlocal live
+            if not live:
+                return
+            live = False
+            self._hooked.remove(site)
+            if reads_prompt:
+                self._prompt_readers.remove(site)
             detach()
 
         return leave
+
+    def _refuse_other_threads(self) -> None:
+        if self._passes.keys() - {get_ident()}:
+            raise SteeringError(f"{self.card.name} is hooked, and another thread is in the middle of a pass; let one "
+                                "thread at a time use a steered model, or load it twice.")
 
     @property
     def layers_before_hooks(self) -> int:
@@ -128,6 +148,19 @@ class LensModel:
         """Logits at every column of a batch; meaningless at padding."""
         return self.run(tokens.ids, Columns(0, tokens.mask, tokens), keep="all")
 
+    def require_finite(self, predictions: Float[Tensor, "batch *any"]) -> None:
+        """Refuse what was predicted from activations that are not finite.
+
+        Raises:
+            SteeringError: with the number of rows, and the sites that have hooks now.
+        """
+        broken = ~torch.isfinite(predictions).flatten(1).all(-1)
+        if broken.any():
+            sites = ", ".join(str(site) for site in sorted(set(self._hooked)))
+            raise SteeringError(f"predictions are not finite in {int(broken.sum())} of {len(broken)} rows, "
+                                f"{f'with hooks at {sites}' if sites else 'without any hook'}; lower the coefficient, "
+                                "or load the model in float32 or bfloat16.")
+
     @contextmanager
     def metered(self) -> Iterator[Cost]:
         """Count what passes through the model in a `with` block; blocks may be nested."""
@@ -141,11 +174,22 @@ class LensModel:
 
     @contextmanager
     def passing(self, columns: Columns, tokens: float | int) -> Iterator[None]:
-        """A pass of the backend: hooks see `columns`, and `tokens` are counted."""
-        for cost in self._costs:
-            cost.count(tokens, goes_on=columns.start > 0)
-        outer, self._columns = self._columns, columns
+        """A pass of the backend: hooks see `columns`, and `tokens` are counted.
+
+        Raises:
+            SteeringError: when hooks are attached and a pass is under way in another thread.
+        """
+        thread = get_ident()
+        outer = self._passes.get(thread)
+        self._passes[thread] = columns
         try:
+            if self._hooked:
+                self._refuse_other_threads()
+            for cost in self._costs:
+                cost.count(tokens, goes_on=columns.start > 0)
             yield
         finally:
-            self._columns = outer
+            if outer is None:
+                del self._passes[thread]
+            else:
+                self._passes[thread] = outer

@@ -6,9 +6,12 @@ from lenssteer.models.protocol import Detach, Edit
 
 
 def attach_to_point(point: Any, edit: Edit) -> Detach:
-    """Add a hook to a hook point, and take away exactly that one afterwards."""
+    """Add a hook to a hook point, and take away exactly that one afterwards.
+
+    It is a permanent one, since `reset_hooks()` of a user would take any other away in the middle of a run.
+    """
     before = list(point.fwd_hooks)
-    point.add_hook(lambda tensor, hook: edit(tensor))
+    point.add_hook(lambda tensor, hook: edit(tensor), is_permanent=True)
     added = next(handle for handle in point.fwd_hooks if all(handle is not old for old in before))
 
     def detach() -> None:

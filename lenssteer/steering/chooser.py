@@ -31,6 +31,7 @@ class Chooser:
         self.seen = self.selected = 0
         self._mask: Bool[Tensor, "batch chunk 1"] | None = None
         self._factors: Float[Tensor, "batch chunk 1"] | None = None
+        self._real: Bool[Tensor, "batch chunk"] | None = None
 
     @property
     def needs_columns(self) -> bool:
@@ -41,11 +42,19 @@ class Chooser:
         """Take note of the pass under way."""
         if columns is self._columns:
             return
-        self._columns, self._mask, self._factors = columns, None, None
+        self._columns, self._mask, self._factors, self._real = columns, None, None, None
         self.chosen = self.where.select(columns)
         if self.answer_only:
             self.chosen = self.chosen & (columns.index.unsqueeze(0) >= columns.tokens.prompt_end.unsqueeze(-1))
         self.seen, self.selected = int(columns.real.sum()), int(self.chosen.sum())
+
+    def real_on(self, device: torch.device) -> Bool[Tensor, "batch chunk"] | None:
+        """Which columns of the pass are no padding; None where all are."""
+        if self._columns is None or self.seen == self.chosen.numel():
+            return None
+        if self._real is None or self._real.device != device:
+            self._real = self._columns.real.to(device)
+        return self._real
 
     def admit(self, h: Float[Tensor, "batch chunk d_model"],
               new: Float[Tensor, "batch chunk d_model"]) -> Float[Tensor, "batch chunk d_model"]:

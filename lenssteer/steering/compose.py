@@ -16,7 +16,7 @@ from lenssteer.prompts import Columns
 from lenssteer.site import Site
 from lenssteer.steering.hooks import SiteEditor
 from lenssteer.steering.receipts import Receipt
-from lenssteer.steering.session import Session, attached
+from lenssteer.steering.session import Session, accountable, attached
 from lenssteer.steering.steerer import Steerer
 
 CONFLICTS = ("refuse", "chain", "sum")
@@ -50,10 +50,9 @@ class Together:
             for site, editor in session.editors.items():
                 at[site].append(editor)
         readers = [reader for session in sessions for reader in session.readers]
-        with attached(lens, [*readers, *((site, _Sum(editors)) for site, editors in at.items())]):
+        hooks = [*readers, *((site, _Sum(editors)) for site, editors in at.items())]
+        with accountable(sessions), attached(lens, hooks):
             yield tuple(session.receipt for session in sessions)
-        for session in sessions:
-            session.finish()
 
 
 class _Sum:

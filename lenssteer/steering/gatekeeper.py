@@ -22,7 +22,7 @@ class ConditionReader:
         self._columns: Columns | None = None
         self._tokens: Tokens | None = None
         self._met: Bool[Tensor, "batch chunk"] = torch.zeros(0, 0, dtype=torch.bool)
-        self._opened: Tensor | int = 0
+        self._counts: Tensor | int = 0
         self._asked = 0
 
     def __call__(self, h: Float[Tensor, "batch chunk d_model"], columns: Columns | None) -> None:
@@ -43,9 +43,11 @@ class ConditionReader:
         dtype = torch.float64 if h.dtype == torch.float64 else torch.float32
         if self._placed.vector.device != h.device or self._placed.vector.dtype != dtype:
             self._placed = self.condition.to(h.device, dtype)
-        self._met = self._placed.met(h)
-        counted = self._met if real is None else self._met & real.to(h.device)
-        self._opened = self._opened + counted.sum()
+        value = self._placed.value(h)
+        self._met, broken = self._placed.is_side(value), ~torch.isfinite(value)
+        counted = torch.stack([self._met, broken])
+        counted = counted if real is None else counted & real.to(h.device)
+        self._counts = self._counts + counted.flatten(1).sum(-1)
         self._asked += len(h) if real is None else int(real.sum())
 
     def _pooled(self, h: Tensor, columns: Columns) -> Float[Tensor, "batch d_model"]:
@@ -82,9 +84,9 @@ class ConditionReader:
 
     def read(self) -> ConditionReceipt:
         """How often it was met so far."""
-        opened = int(self._opened)
+        opened, broken = self._counts.tolist() if isinstance(self._counts, Tensor) else (0, 0)
         unit = "rows" if self.condition.scope == "prompt" else "tokens"
-        return ConditionReceipt(str(self.condition), unit, opened, self._asked - opened)
+        return ConditionReceipt(str(self.condition), unit, opened, self._asked - opened, broken)
 
 
 class Gatekeeper:

@@ -153,5 +153,8 @@ class Condition(Gate):
 
     def met(self, h: Float[Tensor, "*batch d_model"]) -> Bool[Tensor, "*batch"]:
         """Whether it is met by activations that are already pooled."""
-        value = self.value(h)
+        return self.is_side(self.value(h))
+
+    def is_side(self, value: Float[Tensor, "*batch"]) -> Bool[Tensor, "*batch"]:
+        """Whether a similarity lies on its side of the threshold; one that is not a number lies on none."""
         return value > self.threshold if self.above else value < self.threshold

@@ -62,7 +62,7 @@ class SiteEditor:
             return None
         edit, direction = self._for(h, columns)
         new = self.chooser.admit(h, _by_last_prompt(edit, h, columns) if self.shared else edit(h))
-        self.meter.add(self.chooser.seen, self.chooser.selected, h, new, direction)
+        self.meter.add(self.chooser.seen, self.chooser.selected, h, new, direction, self.chooser.real_on(h.device))
         if self.trace is not None:
             self.trace(columns, self.chooser.chosen, h, new)
         return new

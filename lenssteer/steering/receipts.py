@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.linalg import vector_norm
 
@@ -65,12 +65,14 @@ class ConditionReceipt:
         unit: "rows", each decided once, or "tokens".
         opened: How many met it.
         closed: How many did not.
+        non_finite: Of those, how many could not be judged.
     """
 
     condition: str
     unit: str
     opened: int
     closed: int
+    non_finite: int = 0
 
 
 class Meter:
@@ -88,10 +90,12 @@ class Meter:
 
     def add(self, seen: int, selected: int, before: Float[Tensor, "batch chunk d_model"],
             after: Float[Tensor, "batch chunk d_model"],
-            direction: Float[Tensor, "#batch 1 d_model"] | None = None) -> None:
+            direction: Float[Tensor, "#batch 1 d_model"] | None = None,
+            real: Bool[Tensor, "batch chunk"] | None = None) -> None:
         """Count one pass; tokens that were not chosen are equal before and after, and add nothing.
 
-        `direction` is a unit vector for all rows or one a row; a zero one counts no angles.
+        `direction` is a unit vector for all rows or one a row; a zero one counts no angles. Where `real` is False
+        there is padding, which may hold anything.
         """
         self.passes += 1
         self.seen += seen
@@ -101,7 +105,8 @@ class Meter:
         if self._kind is None or self._kind[0] != before.shape or self._kind[1] is not direction:
             self._absorb()
             self._kind = before.shape, direction
-        self._held.append(_measure(before, after, direction))
+        lengths = _measure(before, after, direction)
+        self._held.append(lengths if real is None else tuple(torch.where(real, value, 0.0) for value in lengths))
         self._tokens += before.numel() // before.shape[-1]
         if self._tokens >= HELD_TOKENS:
             self._absorb()
@@ -219,7 +224,19 @@ class Receipt:
             reason = (f"where={self.where!r} chose no token in {passes} passes" if passes
                       else "the steered model ran no pass; perhaps another model object was run")
             raise SteeringError(f"the edit fired nowhere at {', '.join(map(str, sorted(silent)))}: {reason}.")
-        broken = [str(site) for site, receipt in self.sites.items() if receipt.non_finite]
+        self.require_finite()
+
+    def require_finite(self) -> None:
+        """Refuse a run with activations that are not finite, or too long to be measured.
+
+        Raises:
+            SteeringError: with the sites, and how many tokens at each.
+        """
+        broken = [f"{site} ({receipt.non_finite} tokens)" for site, receipt in self.sites.items() if receipt.non_finite]
         if broken:
             raise SteeringError(f"activations became non-finite at {', '.join(broken)}; lower the coefficient, "
                                 "or load the model in float32 or bfloat16.")
+        blind = [str(read.condition) for read in self.conditions if read.non_finite]
+        if blind:
+            raise SteeringError(f"a gate read activations that are not finite: {', '.join(blind)}. Load the model in "
+                                "float32 or bfloat16.")

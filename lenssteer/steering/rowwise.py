@@ -18,7 +18,7 @@ from lenssteer.models.lens import SiteHook
 from lenssteer.prompts import Columns, Tokens
 from lenssteer.site import Site
 from lenssteer.steering.receipts import Receipt
-from lenssteer.steering.session import Session, attached
+from lenssteer.steering.session import Session, accountable, attached
 from lenssteer.steering.steerer import Steerer
 
 Part = tuple[Steerer | None, int]
@@ -69,11 +69,9 @@ class Rowwise:
             own = _Rows(stop - count, stop)
             for site, hook in [*session.readers, *session.editors.items()] if session is not None else []:
                 at[site].append((own, hook))
-        with attached(lens, ((site, _SideBySide(hooks)) for site, hooks in at.items())):
+        running = [session for session in sessions if session is not None]
+        with accountable(running), attached(lens, ((site, _SideBySide(hooks)) for site, hooks in at.items())):
             yield tuple(session.receipt if session is not None else None for session in sessions)
-        for session in sessions:
-            if session is not None:
-                session.finish()
 
 
 def merged(parts: Sequence[Part]) -> tuple[Part, ...]:

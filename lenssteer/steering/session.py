@@ -1,10 +1,11 @@
 """One steerer on one model: its readers and editors, and what they have to answer for at the end."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lenssteer.errors import SteeringError
 from lenssteer.models import LensModel
 from lenssteer.models.lens import SiteHook
 from lenssteer.site import Site
@@ -44,6 +45,22 @@ class Session:
         self.receipt.require_fired()
         for editor in self.editors.values():
             editor.require_all_rows()
+
+
+@contextmanager
+def accountable(sessions: Sequence[Session]) -> Iterator[None]:
+    """A block at whose end runs that did not do what they were asked to are refused.
+
+    Where it ends by a SteeringError already, sites with activations that are not finite are named in its place.
+    """
+    try:
+        yield
+    except SteeringError:
+        for session in sessions:
+            session.receipt.require_finite()
+        raise
+    for session in sessions:
+        session.finish()
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from lenssteer.steering.packing import pack_edits, pack_gate, unpack_edits, unpa
 from lenssteer.steering.protocol import Edit
 from lenssteer.steering.receipts import Receipt
 from lenssteer.steering.schedule import Schedule
-from lenssteer.steering.session import Session, attached
+from lenssteer.steering.session import Session, accountable, attached
 from lenssteer.steering.where import Where
 
 
@@ -144,9 +144,8 @@ class Steerer:
         lens = model if isinstance(model, LensModel) else wrap(model)
         self.check(lens)
         session = Session(self, trace)
-        with attached(lens, [*session.readers, *session.editors.items()]):
+        with accountable([session]), attached(lens, [*session.readers, *session.editors.items()]):
             yield session.receipt
-        session.finish()
 
     def save(self, folder: Path | str) -> Path:
         """Write `steerer.json` and its tensors into a folder.
