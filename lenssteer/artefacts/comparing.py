@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from lenssteer.artefacts.reading import read_lines, read_object
 from lenssteer.errors import FileError
 
 TOLERANCE = 1e-5
-"""Of a number's size, at least of 1. A float32 has 24 bits, 6e-8; other kernels, threads and batches add the same numbers
-in another order, which moves a result of thousands of terms by up to a hundred times that."""
+"""Of a number's size, at least of 1. A float32 has 24 bits, 6e-8; other kernels, threads and batches add the same
+numbers in another order, which moves a sum of thousands of terms by up to a hundred times that."""
 RUN = "run.json"
 SPENT = frozenset({"seconds", "cost", "costs", "passes", "tokens", "share", "grid_tokens"})
 """What a result cost: time, and batches that follow the memory that was free."""
@@ -36,7 +35,7 @@ class Comparison:
         tolerance: Of a number's size, at least of 1.
         equal: How many are the same.
         within: How many differ by no more than the tolerance.
-        largest: The largest difference among those, in tolerances' own measure.
+        largest: The largest difference among those, measured as the tolerance is.
         different: The others: where, what was recorded and what came now.
     """
 
@@ -137,15 +136,27 @@ def _named(number: int, row: Any) -> tuple[str, Any]:
 
 
 def _tensors(found: Comparison, name: str, recorded: Path, now: Path) -> None:
+    """Entry by entry; a tensor that differs is told once, by its worst entry."""
     from lenssteer.artefacts.tensors import read_tensors
 
-    before, after = read_tensors(recorded), read_tensors(now)
+    before, after = read_tensors(recorded, dtypes=()), read_tensors(now, dtypes=())
     for key in sorted(before.keys() | after.keys()):
-        for number, (where, one, other) in enumerate(_entries(f"{name} {key}", before.get(key), after.get(key))):
-            found.add(where, one, other)
-            if number and found.different and found.different[-1][0] == where:
-                break
+        one, other, where = before.get(key), after.get(key), f"{name} {key}"
+        if one is None or other is None or one.shape != other.shape or one.dtype != other.dtype:
+            found.different.append((where, _kind(one), _kind(other)))
+            continue
+        one, other = one.double().flatten(), other.double().flatten()
+        far = (one - other).abs() / max(one.abs().max().item(), math.ulp(0.0)) if len(one) else one
+        equal, within = int((one == other).sum()), int((far <= found.tolerance).sum())
+        found.equal += equal
+        found.within += within - equal
+        if within < len(far):
+            worst = int(far.argmax())
+            found.different.append((f"{where}: {len(far) - within} of {len(far)} entries, the worst at {worst}",
+                                    one[worst].item(), other[worst].item()))
+        elif within > equal:
+            found.largest = max(found.largest, far.max().item())
 
 
-def _entries(where: str, recorded: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
-    yield where, _kind(recorded), _kind(now)
+def _kind(tensor: Any) -> str:
+    return "absent" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"

@@ -20,3 +20,5 @@ AXES = 8
 """Axes of a tensor."""
 TENSORS = 64 * GIB
 """Bytes of a tensors file."""
+WEIGHTS = 1024 * GIB
+"""Bytes of a file of a model's weights, of which only the header is read."""

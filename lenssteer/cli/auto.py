@@ -21,6 +21,7 @@ from lenssteer.cli.options import (
     load,
     require_writable,
 )
+from lenssteer.cli.record import writes_to
 
 
 @friendly
@@ -55,6 +56,7 @@ def auto(
 
     folder = output or Path("runs") / f"{Path(model).name}-{concept}"
     require_writable(folder / "auto.json")
+    writes_to(folder)
     require_method(method)
     material = _material(model, concept, positive, negative, column, data, seed, max_new_tokens)
     lens = load(model, backend, device, dtype, template)

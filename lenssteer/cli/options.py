@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from lenssteer.cli.complete import complete_models
+from lenssteer.cli.record import begin, keep, loaded
 from lenssteer.errors import LenssteerError
 from lenssteer.progress import silent
 from lenssteer.values import named_values as named_values
@@ -67,8 +68,11 @@ def friendly(command: Command) -> Command:
         with warnings.catch_warnings(), silent() if as_json else nullcontext():
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = _show_warning
+            begin()
             try:
-                return command(*args, **kwargs)
+                result = command(*args, **kwargs)
+                keep(command.__name__, kwargs)
+                return result
             except LenssteerError as error:
                 _fail(type(error).__name__, str(error), as_json)
                 raise typer.Exit(1) from error
@@ -111,8 +115,10 @@ def load(name: str, backend: Backend, device: str, dtype: str, template: str | N
     from lenssteer.models import load_model
 
     with Console(stderr=True).status(f"loading {name}") if sys.stderr.isatty() else nullcontext():
-        return load_model(name, backend=backend.value, device=device, dtype=dtype, template=template or "auto",
+        lens = load_model(name, backend=backend.value, device=device, dtype=dtype, template=template or "auto",
                           check=check)
+    loaded(lens.card, dtype)
+    return lens
 
 
 def emit(result: Any) -> None:

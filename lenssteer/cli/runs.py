@@ -1,6 +1,5 @@
 """`lenssteer runs`: what a folder holds of earlier work, finished or not; reads JSON only."""
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -86,10 +85,13 @@ def _told(place: Path, header: Path, kind: str, read: Callable[[Path, dict[str, 
     newest = max((path.stat().st_mtime for path in (header, *header.parent.glob("*.json*")) if path.is_file()
                   and (place.is_dir() or path == header)), default=0.0)
     date = datetime.fromtimestamp(newest).strftime("%Y-%m-%d %H:%M")
+    from lenssteer.artefacts.reading import read_object
+    from lenssteer.errors import LenssteerError
+
     try:
-        record = json.loads(header.read_text(encoding="utf-8"))
+        record = read_object(header)[0]
         told = {"kind": kind, "model": "", "state": "finished", "best": "", **read(header.parent, record)}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+    except (OSError, LenssteerError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         told = {"kind": kind, "model": "", "state": DAMAGED, "best": ""}
     return Run(str(place), date=date, **told)
 
@@ -121,7 +123,9 @@ def _search(folder: Path, record: dict[str, Any]) -> dict[str, str]:
     method = record.get("about", {}).get("method", "")
     if not (folder / "result.json").is_file():
         return {"state": UNFINISHED, "best": method}
-    found = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    from lenssteer.artefacts.reading import read_object
+
+    found = read_object(folder / "result.json")[0]
     if found["amount"] is None:
         return {"best": f"{method}: no setting"}
     goal = found["objective"].partition(":")[0]
@@ -133,7 +137,9 @@ def _search(folder: Path, record: dict[str, Any]) -> dict[str, str]:
 def _auto(folder: Path, record: dict[str, Any]) -> dict[str, str]:
     if not (folder / "card.json").is_file():
         return {"state": UNFINISHED, "best": record["concept"]}
-    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    from lenssteer.artefacts.reading import read_object
+
+    card = read_object(folder / "card.json")[0]
     name, amount = next(iter(card["amount"].items()))
     goal = card["objective"].partition(":")[0]
     plain, steered = (row["positive"][goal]["mean"] for row in card["rows"][:2])
@@ -154,10 +160,13 @@ READERS: dict[str, Callable[[Path, dict[str, Any]], dict[str, str]]] = {
 
 def _is_report(path: Path) -> bool:
     """Whether a JSON file starts as a document does."""
+    from lenssteer.artefacts.reading import opened
+    from lenssteer.errors import FileError
+
     try:
-        with path.open("rb") as file:
+        with opened(path, 1 << 62) as file:
             return file.read(80).replace(b" ", b"").replace(b"\n", b"").startswith(b'{"title":"')
-    except OSError:
+    except (OSError, FileError):
         return False
 
 

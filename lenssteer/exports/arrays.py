@@ -1,18 +1,20 @@
 """Arrays by name from the files other tools write: safetensors, npy, JSON and GGUF; never pickle."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float64
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
+from lenssteer.artefacts import limits
+from lenssteer.artefacts.parsing import parse
+from lenssteer.artefacts.reading import opened, read_bytes, sha256_of_file
+from lenssteer.artefacts.tensors import read_tensors
 from lenssteer.errors import FileError
 from lenssteer.exports.gguf import package
 from lenssteer.nearest import unknown
@@ -57,11 +59,14 @@ def read_arrays(path: Path | str) -> Arrays:
         raise FileError(unknown("kind of file", kind or path.name, READERS))
     try:
         named, notes = READERS[kind](path)
-        digest = sha256(path.read_bytes()).hexdigest()
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, SafetensorError) as error:
+        with opened(path, limits.TENSORS) as file:
+            digest = sha256_of_file(file)
+    except FileError:
+        raise
+    except Exception as error:  # numpy and gguf raise whatever their parsers do
         if "Object arrays" in str(error):
             raise FileError(f"{path} {REFUSED} {NUMPY}.") from error
-        raise FileError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+        raise FileError(f"cannot read {path}: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
     if not named:
         raise FileError(f"{path} holds no arrays.")
     for name, array in named.items():
@@ -71,16 +76,21 @@ def read_arrays(path: Path | str) -> Arrays:
 
 
 def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    named = {name: tensor.double() for name, tensor in read_tensors(path).items()}
     with safe_open(path, framework="pt") as stored:
-        return {name: stored.get_tensor(name).double() for name in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
+        return named, stored.metadata() or {}
 
 
 def _npy(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    return {"": torch.from_numpy(np.load(path, allow_pickle=False).astype(np.float64))}, {}
+    with opened(path, limits.TENSORS) as file:
+        array = np.load(file, allow_pickle=False)
+        if file.read(1):
+            raise FileError(f"{path} is damaged: more follows its array. Copy it again, or make it again.")
+    return {"": torch.from_numpy(array.astype(np.float64))}, {}
 
 
 def _json(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    found: Any = json.loads(path.read_text(encoding="utf-8"))
+    found: Any = parse(read_bytes(path, limits.PROMPTS), path)
     entries = found.items() if isinstance(found, dict) else [("", found)]
     inner = [(name, value) for outer, entry in entries
              for name, value in (entry.items() if isinstance(entry, dict) else [(outer, entry)])]

@@ -13,6 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lenssteer.artefacts import limits
+from lenssteer.artefacts.header import read_header
+from lenssteer.artefacts.reading import opened, read_object
 from lenssteer.errors import FileError, ModelError
 from lenssteer.models.loading import DEMOS
 
@@ -60,14 +63,16 @@ class Checkpoint:
         shapes: dict[str, tuple[int, ...]] = {}
         dtypes: dict[str, str] = {}
         try:
+            read_object(folder / "config.json")
             config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
             for shard in shards:
-                with safe_open(folder / shard, framework="pt") as stored:
-                    for name in stored.keys():  # noqa: SIM118  # not a dict
-                        part = stored.get_slice(name)
-                        shapes[name], dtypes[name] = tuple(part.get_shape()), part.get_dtype()
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise FileError(f"{folder} is damaged: {str(error).splitlines()[0]}") from error
+                with opened(folder / shard, limits.WEIGHTS) as stored:
+                    for name, entry in read_header(stored, (folder / shard).stat().st_size, folder / shard).items():
+                        shapes[name], dtypes[name] = entry.shape, entry.dtype
+        except FileError:
+            raise
+        except Exception as error:  # transformers and the hub's library raise their own, of any base
+            raise FileError(f"{folder} is damaged: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
         return cls(folder, config, shards, shapes, dtypes)
 
     def rewrite(self, target: Path, stored: Callable[[str, Tensor], Mapping[str, Tensor]],
@@ -153,9 +158,9 @@ def _shards(folder: Path) -> tuple[str, ...]:
             raise ModelError(f"{folder} has no {SINGLE} and no {INDEX}; save the model as safetensors first.")
         return (SINGLE,)
     try:
-        names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        names = sorted(set(read_object(folder / INDEX)[0]["weight_map"].values()))
+    except (OSError, KeyError, TypeError, AttributeError) as error:
         raise FileError(f"{folder / INDEX} is damaged: {error}") from error
-    if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
+    if not names or any(not isinstance(name, str) or "\0" in name or Path(name).name != name for name in names):
         raise FileError(f"{folder / INDEX} is damaged: it names no files of this folder.")
     return tuple(names)

@@ -52,6 +52,7 @@ def generate(
     template: str | None = None,
     system: str | None = None,
     batch_size: int | None = None,
+    draws: Sequence[int] | None = None,
     progress: str = "",
 ) -> list[str]:
     """Answer every prompt, in batches of similar length; the answers come in the order of the prompts.
@@ -63,18 +64,23 @@ def generate(
         template: Prompt format; see `lenssteer.prompts.chat`.
         system: System prompt for all.
         batch_size: Most rows of a batch; None finds it from the memory that is free.
+        draws: What is added to the seed, one number a prompt; by default its place.
         progress: Label of a progress bar; "" for none.
 
     Raises:
+        ParameterError: when there is not one draw a prompt.
         PromptError: when a prompt and its answer do not fit the model's context.
         ModelError: when a single prompt does not fit into memory.
     """
     decoding = decoding or Decoding()
     encoded = _within_context(model, prompts, decoding, template, system)
     answers = [""] * len(encoded)
+    if draws is not None and len(draws) != len(encoded):
+        raise ParameterError(f"expected one draw a prompt, {len(encoded)}; got {len(draws)}.")
 
     def answer(group: list[int]) -> list[list[int]]:
-        return decode(model, pad([encoded[i] for i in group], pad_id=model.pad_id, rows=group), decoding)
+        tokens = pad([encoded[i] for i in group], pad_id=model.pad_id, rows=group)
+        return decode(model, tokens, decoding, draws)
 
     for group, found in fitting(model, encoded, answer, rows=batch_size, new=decoding.max_new_tokens,
                                 progress=progress):
@@ -127,23 +133,26 @@ def _text(model: LensModel, ids: list[int]) -> str:
     return model.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
 
-def decode(model: LensModel, tokens: Tokens, decoding: Decoding) -> list[list[int]]:
+def decode(model: LensModel, tokens: Tokens, decoding: Decoding,
+           draws: Sequence[int] | None = None) -> list[list[int]]:
     """New token ids of every row, without the token that stopped it.
 
     Rows with the same prompt share its pass where the hooks allow; see `prefill`.
     Rows that have stopped are dropped from the batch once they are an eighth of it.
     """
     answers: dict[int, list[int]] = {int(row): [] for row in tokens.rows}
-    for new in _steps(model, tokens, decoding):
+    for new in _steps(model, tokens, decoding, draws):
         for row, token in new.items():
             answers[row].append(token)
     return [answers[int(row)] for row in tokens.rows]
 
 
-def _steps(model: LensModel, tokens: Tokens, decoding: Decoding) -> Iterator[dict[int, int]]:
+def _steps(model: LensModel, tokens: Tokens, decoding: Decoding,
+           numbers: Sequence[int] | None = None) -> Iterator[dict[int, int]]:
     """The new token of every row that goes on, step by step, by row of the whole call."""
     stop = torch.tensor(sorted(model.stop_ids), dtype=torch.long)
-    draws = {int(row): torch.Generator().manual_seed(decoding.seed + int(row)) for row in tokens.rows}
+    draws = {row: torch.Generator().manual_seed(decoding.seed + (row if numbers is None else numbers[row]))
+             for row in tokens.rows.tolist()}
     logits, cache = prefill(model, tokens) if decoding.use_cache else (None, None)
     ids, mask, start = tokens.ids, tokens.mask, 0
     finished = torch.zeros(len(ids), dtype=torch.bool)

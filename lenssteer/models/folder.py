@@ -1,11 +1,13 @@
 """What a model folder holds, from its JSON files and the headers of its weights; no weight is read."""
 
-import json
 import math
-import struct
 from pathlib import Path
 from typing import Any
 
+from lenssteer.artefacts import limits
+from lenssteer.artefacts.header import Entry, read_header
+from lenssteer.artefacts.reading import opened, read_object
+from lenssteer.errors import FileError
 from lenssteer.finding import Finding
 from lenssteer.models.checkpoint import INDEX, SINGLE
 from lenssteer.models.loading import DTYPES
@@ -13,8 +15,6 @@ from lenssteer.models.loading import DTYPES
 OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "tekken.json")
 GIB = 2**30
-HEADER_LIMIT = 100_000_000
-"""No header of safetensors is longer; what claims to be is not one."""
 
 
 def inspect_folder(folder: Path, *, dtype: str = "float32", free: int | None = None) -> list[Finding]:
@@ -43,10 +43,9 @@ def _what_else(folder: Path) -> str:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_object(path)[0]
+    except (OSError, FileError):
         return None
-    return found if isinstance(found, dict) else None
 
 
 def _config(config: dict[str, Any]) -> Finding:
@@ -73,8 +72,8 @@ def _weights(folder: Path, dtype: str, free: int | None) -> list[Finding]:
         header = _header(shard)
         if header is None:
             return [Finding("weights", "wrong", f"{shard.name} is cut short or no safetensors file", "copy it again")]
-        values += sum(math.prod(entry["shape"]) for entry in header.values())
-        stored |= {entry["dtype"] for entry in header.values()}
+        values += sum(math.prod(entry.shape) for entry in header.values())
+        stored |= {entry.dtype for entry in header.values()}
     files = "1 file" if len(shards) == 1 else f"{len(shards)} files"
     weights = Finding("weights", "ok", f"{_count(values)} parameters, stored as {', '.join(sorted(stored))} in {files}")
     return [weights, _memory(values, dtype, free)]
@@ -82,7 +81,11 @@ def _weights(folder: Path, dtype: str, free: int | None) -> list[Finding]:
 
 def _shards(folder: Path) -> tuple[list[Path], Finding | None]:
     index = _read(folder / INDEX)
-    names = sorted(set((index or {}).get("weight_map", {}).values())) or [SINGLE]
+    places = (index or {}).get("weight_map", {})
+    found = list(places.values()) if isinstance(places, dict) else [None]
+    if not all(isinstance(name, str) and "\0" not in name and Path(name).name == name for name in found):
+        return [], Finding("weights", "wrong", f"{INDEX} names no files of this folder", "copy it again")
+    names = sorted(set(found)) or [SINGLE]
     missing = [name for name in names if not (folder / name).is_file()]
     if not missing:
         return [folder / name for name in names], None
@@ -94,16 +97,12 @@ def _shards(folder: Path) -> tuple[list[Path], Finding | None]:
                        f"{missing[0]}", "copy them, or finish the download")
 
 
-def _header(path: Path) -> dict[str, dict[str, Any]] | None:
+def _header(path: Path) -> dict[str, Entry] | None:
     """Names, dtypes and shapes; None where the file is none or ends before its last tensor."""
     try:
-        with path.open("rb") as file:
-            length = struct.unpack("<Q", file.read(8))[0]
-            header: Any = json.loads(file.read(length)) if length <= HEADER_LIMIT else None
-        header.pop("__metadata__", None)
-        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        return header if path.stat().st_size >= 8 + length + end else None
-    except (OSError, ValueError, struct.error, AttributeError, TypeError, KeyError, RecursionError):
+        with opened(path, limits.WEIGHTS) as file:
+            return read_header(file, path.stat().st_size, path)
+    except (OSError, FileError):
         return None
 
 

@@ -148,7 +148,7 @@ class LensModel:
         """Logits at every column of a batch; meaningless at padding."""
         return self.run(tokens.ids, Columns(0, tokens.mask, tokens), keep="all")
 
-    def require_finite(self, predictions: Float[Tensor, "batch *any"]) -> None:
+    def require_finite(self, predictions: Float[Tensor, "*any"]) -> None:
         """Refuse what was predicted from activations that are not finite.
 
         Raises:

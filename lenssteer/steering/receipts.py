@@ -232,10 +232,11 @@ class Receipt:
         Raises:
             SteeringError: with the sites, and how many tokens at each.
         """
-        broken = [f"{site} ({receipt.non_finite} tokens)" for site, receipt in self.sites.items() if receipt.non_finite]
+        counts = {site: receipt.non_finite for site, receipt in self.sites.items()}
+        broken = [f"{site} in {count} tokens" for site, count in counts.items() if count]
         if broken:
-            raise SteeringError(f"activations became non-finite at {', '.join(broken)}; lower the coefficient, "
-                                "or load the model in float32 or bfloat16.")
+            raise SteeringError(f"activations are not finite (became non-finite at {', '.join(broken)}); lower the "
+                                "coefficient, or load the model in float32 or bfloat16.")
         blind = [str(read.condition) for read in self.conditions if read.non_finite]
         if blind:
             raise SteeringError(f"a gate read activations that are not finite: {', '.join(blind)}. Load the model in "

@@ -52,8 +52,8 @@ def drop_torn_line(path: Path) -> None:
             file.seek(begin)
             newline = file.read(size - begin).rfind(b"\n")
         if newline < 0 < begin:
-            raise FileError(f"{path} is damaged: its last line has more than {limits.DESCRIPTION} bytes. Choose another "
-                            "folder.")
+            raise FileError(f"{path} is damaged: its last line has more than {limits.DESCRIPTION} bytes. Choose "
+                            "another folder.")
         if begin + newline + 1 < size:
             os.truncate(path, begin + newline + 1)
     except FileNotFoundError:

@@ -26,8 +26,8 @@ def stacked_answers(
     """Answers to every prompt under every setting, whatever the settings are, in one run.
 
     Row i of the run is prompt i % P under setting i // P, so settings share batches, weights, kernel launches and, as
-    far as their edits allow, the pass over the prompt; see `models.prefill`. Each steerer sees its own rows only, so
-    the answers equal those of one run a setting.
+    far as their edits allow, the pass over the prompt; see `models.prefill`. Each steerer sees its own rows only, and
+    a prompt is sampled with the same draws under every setting, so the answers equal those of one run a setting.
 
     Args:
         model: Unsteered.
@@ -53,7 +53,7 @@ def stacked_answers(
     alone = rows[0][0] if len(rows) == 1 else None
     with (alone or Rowwise(rows)).on(model):
         answers = generate(model, [*prompts] * count, decoding, template=template, system=system,
-                           batch_size=batch_size, progress=progress)
+                           batch_size=batch_size, draws=[*range(len(prompts))] * count, progress=progress)
     return [answers[i * len(prompts) : (i + 1) * len(prompts)] for i in range(count)]
 
 

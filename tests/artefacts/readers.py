@@ -212,9 +212,83 @@ def shelf(folder):
     return Shelf.open(folder).entries
 
 
+def record(folder):
+    from lenssteer.cli.record import read_run
+
+    return read_run(folder)
+
+
+def compared(name):
+    def read(folder):
+        from lenssteer.artefacts.comparing import compare
+
+        return compare(FIXTURES / name, folder)
+
+    return read
+
+
 def shelf_folder(folder: Path) -> None:
     frozen("format_3/calibration")(folder / "rotate")
     (folder / "rotate/serve.json").write_text(json.dumps(SERVE))
+
+
+def vectors(name):
+    def read(folder):
+        from lenssteer.exports.arrays import read_arrays
+
+        return read_arrays(folder / name)
+
+    return read
+
+
+def vector_files(folder: Path) -> None:
+    import numpy as np
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"1": torch.ones(8), "2": torch.zeros(8)}, folder / "v.safetensors", {"model": "tiny"})
+    np.save(folder / "v.npy", np.ones((2, 8)))
+    (folder / "v.json").write_text(json.dumps({"model": "tiny", "layers": {"1": [1.0, 2.0], "2": [0.5, 0.25]}}))
+
+
+def only(make: Callable[[Path], None], name: str) -> Callable[[Path], None]:
+    """One of the files that `make` puts there."""
+
+    def make_one(folder: Path) -> None:
+        make(folder)
+        for file in folder.iterdir():
+            if file.name != name:
+                file.unlink()
+
+    return make_one
+
+
+def checkpoint(folder):
+    from lenssteer.models.checkpoint import Checkpoint
+
+    return Checkpoint.open(folder)
+
+
+def inspected(folder):
+    from lenssteer.models.folder import inspect_folder
+
+    return inspect_folder(folder)
+
+
+def model_folder(folder: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"w": torch.ones(2, 3)}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "hidden_size": 8, "vocab_size": 5, "num_attention_heads": 2, "num_hidden_layers": 1}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": "model.safetensors"}}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ x }}"}))
+
+
+def runs(folder):
+    from lenssteer.cli.runs import find_runs
+
+    return list(find_runs(folder))
 
 
 def parquet(folder: Path) -> None:
@@ -232,6 +306,8 @@ def local_files(folder: Path) -> None:
                                     ["q?", "a", "a; b", "c; d"]])
 
 
+MADE = {"command": "sweep", "options": {"target": "demo", "grid": ["degrees=0:360:90"]}, "inputs": {"p.txt": "ab" * 32},
+        "models": [{"name": "demo"}], "versions": {"python": "3.11.7"}, "machine": {"system": "Linux", "threads": 1, "gpu": None}}
 SERVE = {"method": "addition", "ranges": {"coefficient": {"low": -2.0, "high": 2.0, "default": 1.0}}, "sites": "all", "where": "prompt"}
 PAIR = {"question": "A or B?", "answer_matching_behavior": "(A)", "answer_not_matching_behavior": "(B)", "prompt": "p"}
 TALK = {"turns": ["hello there", "and then ?"], "question_id": 1, "category": "writing", "reference": ["x", "y"],
@@ -271,5 +347,13 @@ READERS = (
     Reader("conversations jsonl", written("c.jsonl", (json.dumps(TALK) + "\n").encode() * 2), conversations("c.jsonl"), ("lenssteer.prompts.conversations",)),
     Reader("questions", written("q.jsonl", (json.dumps(TALK) + "\n").encode() * 2), questions, ("lenssteer.evals.open_ended.questions",), 2),
     Reader("local tasks", local_files, local_tasks, ("lenssteer.evals.benchmarks.local.mmlu_sample", "lenssteer.evals.benchmarks.local.truthfulqa"), 2),
+    Reader("run record", written("run.json", json.dumps({"kind": "run", "format": 1, "commands": [MADE, MADE]}).encode()), record, ("lenssteer.cli.record",)),
+    Reader("compared sweep", frozen("format_2/sweep"), compared("format_2/sweep"), ("lenssteer.artefacts.comparing",), 2),
+    Reader("compared calibration", frozen("format_3/calibration"), compared("format_3/calibration"), ("lenssteer.artefacts.comparing",), 2),
     Reader("shelf", shelf_folder, shelf, ("lenssteer.engines.vllm.entry",), 2),
+    *(Reader(f"vectors {kind}", only(vector_files, f"v.{kind}"), vectors(f"v.{kind}"), ("lenssteer.exports.arrays",), 2)
+      for kind in ("safetensors", "npy", "json")),
+    Reader("checkpoint", model_folder, checkpoint, ("lenssteer.models.checkpoint", "lenssteer.models.described"), 2),
+    Reader("model folder", model_folder, inspected, ("lenssteer.models.folder",), 2),
+    Reader("list of runs", frozen("format_2"), runs, ("lenssteer.cli.runs",), 1),
 )

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from lenssteer.artefacts.schema import auto, calibration, cells, refusal, replies, rows, search, steerer, store
+from lenssteer.artefacts.schema import auto, calibration, cells, refusal, replies, rows, run, search, steerer, store
 from lenssteer.artefacts.schema.record import Artefact, Record
 from lenssteer.artefacts.writing import write_text
 
@@ -18,7 +18,7 @@ ARTEFACTS: Mapping[str, type[Artefact]] = {
 PUBLISHED: Mapping[str, type[Record]] = {
     **ARTEFACTS, "store": store.Store, "row": rows.Row, "sweep": cells.Sweep, "cell": cells.Cell,
     "search": search.Search, "measured": search.Batch, "result": search.Result, "auto": auto.Asked,
-    "tested": auto.Tested, "card": auto.AutoCard, "reply": replies.Reply}
+    "tested": auto.Tested, "card": auto.AutoCard, "reply": replies.Reply, "run": run.Run}
 """What describes a file, or a line of one."""
 
 

@@ -1,8 +1,5 @@
 """What the op does at a site for the tokens of one steerer: read conditions, edit, write back, keep what happened."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -22,34 +19,35 @@ UNREAD = "the gate has not read the prompt: the answer needs its prompt in an ea
 
 
 def taken(hidden: Tensor, residual: Tensor | None, rows: Rows) -> Tensor:
-    """The activations of some tokens, not shared with `hidden`."""
-    if residual is not None:
-        return hidden[rows] + residual[rows]
-    return hidden[rows].clone() if isinstance(rows, slice) else hidden[rows]
+    """The activations of some tokens; without a residual, rows that follow one another are a part of `hidden`."""
+    return hidden[rows] if residual is None else hidden[rows] + residual[rows]
 
 
 class Ledger:
-    """The lengths of a step's activations before and after its edits, site after site."""
+    """The lengths of activations before and after the edits, site after site, in one step or several alike."""
 
     def __init__(self, step: SlotStep, choice: Choice, sites: list[Site]) -> None:
         self.step = step
         self.choice = choice
         self.sites = sites
+        self._directions = [step.slot.directions[site] for site in sites]
         self._lengths: list[Tensor] = []
 
     def add(self, before: Tensor, after: Tensor) -> None:
         """The tokens of the next site."""
-        site = self.sites[len(self._lengths) // LENGTHS]
-        self._lengths += lengths(before, after, self.step.slot.directions[site])
+        site = len(self._lengths) // LENGTHS % len(self.sites)
+        self._lengths += lengths(before, after, self._directions[site])
 
     def close(self) -> None:
         """Add what happened to the receipts of the requests."""
-        if len(self._lengths) < LENGTHS * len(self.sites):
+        whole, self._lengths = self._lengths, []
+        slot, a_step = self.step.slot, LENGTHS * len(self.sites)
+        if len(whole) < a_step:
             return
-        slot = self.step.slot
-        every = torch.stack(self._lengths).unflatten(0, (-1, LENGTHS))
-        directed = torch.tensor([slot.directed[site] for site in self.sites], device=every.device)
-        sums = by_owner(measured(every, directed), self.choice.owner, len(self.step.scheduled)).cpu()
+        every = torch.stack(whole[: len(whole) // a_step * a_step]).unflatten(0, (-1, LENGTHS))
+        directed = torch.tensor([slot.directed[site] for site in self.sites] * (len(every) // len(self.sites)))
+        values = measured(every, directed.to(every.device)).unflatten(0, (-1, len(self.sites))).sum(0)
+        sums = by_owner(values, self.choice.owner, len(self.step.scheduled)).cpu()
         first = list(slot.edits).index(self.sites[0])
         for one, own in zip(self.step.scheduled, sums.unbind(0), strict=True):
             one.request.add(slice(first, first + len(self.sites)), own)
@@ -79,9 +77,9 @@ class Editing:
             new = h + ((new.float() - h.float()) * factors.float()).to(h.dtype)
         if self.gated and self.step.slot.steerer.gate is not None:
             new = torch.where(self.step.open(self.step.slot.steerer.gate)[self.choice.place].unsqueeze(-1), new, h)
-        hidden[rows] = new if residual is None else hidden[rows] + (new - h)
         if self.ledger is not None:
             self.ledger.add(h, new)
+        hidden[rows] = new if residual is None else hidden[rows] + (new - h)
 
     def _of_last_prompt(self, hidden: Tensor, residual: Tensor | None) -> Float[Tensor, "chosen d_model"]:
         """The change of each token's last prompt token; none where another step has that."""
@@ -147,7 +145,6 @@ def works_of(step: SlotStep, tallied: bool) -> tuple[dict[int, list[Work]], list
             works.setdefault(number(condition.site), []).append(Reading(step, condition, undecided))
     if gate is not None and not gated:
         among = step.open(gate).cpu()
-    step.count()
     ledgers: list[Ledger] = []
     for answer_only in (True, False):
         sites = [site for site in step.slot.edits if step.slot.answer_only(site) is answer_only]
@@ -169,12 +166,3 @@ def _refuse_pieces(step: SlotStep) -> None:
         for one in step.scheduled:
             if one.start < one.request.prompt_end and (one.start or one.last_prompt is None):
                 one.request.error = one.request.error or PIECES
-
-
-def merged(parts: list[Mapping[int, list[Work]]]) -> dict[int, list[Any]]:
-    """The works of several steerers."""
-    every: dict[int, list[Any]] = {}
-    for part in parts:
-        for site, works in part.items():
-            every.setdefault(site, []).extend(works)
-    return every

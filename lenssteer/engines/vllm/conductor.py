@@ -7,13 +7,13 @@ from typing import Any
 import torch
 
 from lenssteer.engines.vllm import settings
-from lenssteer.engines.vllm.acting import Ledger, merged, works_of
 from lenssteer.engines.vllm.following import Followed
 from lenssteer.engines.vllm.layouts import install
 from lenssteer.engines.vllm.op import put_to_work
+from lenssteer.engines.vllm.plan import Plan, key_of
 from lenssteer.engines.vllm.receipts import as_dict
 from lenssteer.engines.vllm.slot import Slot
-from lenssteer.engines.vllm.step import Scheduled, SlotStep
+from lenssteer.engines.vllm.step import Scheduled
 from lenssteer.errors import LenssteerError, ModelError
 
 KEPT_SLOTS = 64
@@ -35,37 +35,34 @@ class Conductor:
         self.slots: OrderedDict[str, Slot] = OrderedDict()
         self.following: dict[str, Followed | None] = {}
         self.tickets: OrderedDict[str, list[Followed]] = OrderedDict()
-        self.ledgers: list[Ledger] = []
+        self.plan = Plan([], None, runner.device, tallied)
         self.steps = 0
 
     def prepare(self, scheduled_tokens: Sequence[int], finished: Collection[str]) -> None:
         """Say what the ops are to do in the step that the runner's batch describes."""
         for request in finished:
             self.following.pop(request, None)
-        groups: dict[str, list[Scheduled]] = {}
+        scheduled: list[Scheduled] = []
         row, batch = 0, self.runner.input_batch
         for request, start, count in zip(batch.req_ids, batch.num_computed_tokens_cpu.tolist(), scheduled_tokens,
                                          strict=False):
             followed = self._follow(request)
             if followed is not None and followed.slot is not None:
-                groups.setdefault(followed.key, []).append(Scheduled(followed, row, start, count))
+                scheduled.append(Scheduled(followed, row, start, count))
             row += count
-        parts = []
-        for group in groups.values():
-            slot = group[0].request.slot
-            if slot is not None:
-                works, ledgers = works_of(SlotStep(slot, group, self.runner.device), self.tallied)
-                parts.append(works)
-                self.ledgers += ledgers
-        put_to_work(merged(parts))
+        key = key_of(scheduled)
+        if not self.plan.serves(key):
+            self.plan.settle()
+            self.plan = Plan(scheduled, key, self.runner.device, self.tallied)
+        self.plan.runs += 1
+        put_to_work(self.plan.works)
 
     def finish(self) -> None:
-        """Measure what the ops did; they do nothing from here to the next step."""
+        """The ops do nothing from here to the next step."""
         self.steps += 1
         put_to_work({})
-        ledgers, self.ledgers = self.ledgers, []
-        for ledger in ledgers:
-            ledger.close()
+        if self.plan.key is None:
+            self.plan.settle()
 
     def _follow(self, request: str) -> Followed | None:
         """What is known of a request; None where it is not steered."""
@@ -110,6 +107,7 @@ class Conductor:
 
     def counts(self, tickets: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
         """What was counted of requests, by their tickets, which are dropped; see `receipts.receipt_of`."""
+        self.plan.settle()
         return {ticket: [one.counts() for one in self.tickets.pop(ticket, [])] for ticket in tickets}
 
     def receipts(self, tickets: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
@@ -152,6 +150,9 @@ def attach(worker: Any, tallied: bool) -> None:
 def _refuse_unknown(worker: Any, runner: Any) -> None:
     if not hasattr(runner, "_prepare_inputs") or not hasattr(runner, "_model_forward"):
         raise ModelError("lenssteer's plugin follows vLLM's first model runner; unset VLLM_USE_V2_MODEL_RUNNER.")
+    if runner.device.type != "cpu" and worker.vllm_config.compilation_config.cudagraph_mode.name != "NONE":
+        raise ModelError("a CUDA graph replays what the op did when it was recorded; start vLLM with "
+                         """--compilation-config '{"cudagraph_mode": "NONE"}', which keeps the compiled graph.""")
     if worker.vllm_config.speculative_config is not None:
         raise ModelError("lenssteer's plugin does not follow speculative decoding; start vLLM without it.")
     if worker.vllm_config.parallel_config.pipeline_parallel_size > 1:

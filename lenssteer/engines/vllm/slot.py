@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -49,6 +50,13 @@ class Slot:
         return cls(steerer, edits, directions, {site: float(line.any()) for site, line in directions.items()},
                    {condition: condition.to(device, torch.float32) for condition in read},
                    max((condition.site for condition in read), default=None))
+
+    @cached_property
+    def is_steady(self) -> bool:
+        """Whether every token of an answer is treated alike, whatever its place."""
+        schedule = self.steerer.schedule
+        return (self.steerer.where.kind != "first_n" and (schedule is None or schedule.is_plain)
+                and all(condition.scope == "prompt" for condition in self.conditions))
 
     def answer_only(self, site: Site) -> bool:
         """Whether prompts are left alone at a site, since the gate is read after it."""

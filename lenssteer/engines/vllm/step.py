@@ -115,15 +115,15 @@ class SlotStep:
         factors = None if plain else schedule.factors(self.columns)[place].to(self.device)
         return Choice(rows_of(self.rows[place], self.device), self.owner[place], place, factors)
 
-    def count(self) -> None:
-        """Note in the requests what the step holds of them."""
+    def count(self, steps: int) -> None:
+        """Note in the requests what the step, or so many alike, held of them."""
         flags = {self.slot.answer_only(site) for site in self.slot.edits}
         tokens = {flag: self._chosen_of_each(flag) for flag in flags}
         for number, one in enumerate(self.scheduled):
-            one.request.passes += 1
-            one.request.seen += one.count
+            one.request.passes += steps
+            one.request.seen += steps * one.count
             for flag, chosen in tokens.items():
-                one.request.selected[flag] += chosen[number]
+                one.request.selected[flag] += steps * chosen[number]
 
     def _chosen_of_each(self, answer_only: bool) -> list[int]:
         if self.slot.steerer.where.kind == "all" and not answer_only:

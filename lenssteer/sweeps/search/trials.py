@@ -1,10 +1,9 @@
 """optuna's side of a search: a study in a journal file, its trials asked for, reported on and told in order."""
 
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +42,8 @@ def _silent(method: Callable[..., Any]) -> Callable[..., Any]:
         except LenssteerError:
             raise
         except Exception as error:  # see above
-            raise FileError(f"the journal of a search cannot be used: {type(error).__name__} {str(error)[:300]}. It was "
-                            "damaged or edited, or the disk is full; remove it, and run the same search "
+            raise FileError(f"the journal of a search cannot be used: {type(error).__name__} {str(error)[:300]}. It "
+                            "was damaged or edited, or the disk is full; remove it, and run the same search "
                             "again.") from error
         finally:
             optuna.logging.set_verbosity(before)
@@ -62,7 +61,6 @@ class Trials:
 
         self.space, self.seed = space, seed
         backend = JournalFileBackend(str(journal), lock_obj=_Held())  # type: ignore[arg-type]
-        backend.append_logs = partial(_append, journal)
         storage = optuna.storages.JournalStorage(backend)
         self.study = optuna.create_study(storage=storage, study_name="search", load_if_exists=True,
                                          direction="maximize" if goal.up else "minimize")
@@ -145,13 +143,6 @@ class Trials:
 
     def _suggest(self, trial: Any) -> float:
         return trial.suggest_float(self.space.name, self.space.low, self.space.high)
-
-
-def _append(journal: Path, logs: list[dict[str, Any]]) -> None:
-    """Write without waiting for the disk, as optuna does at every call: `measured.jsonl` waits, and a journal that a
-    system lost with its power is made again from it."""
-    with journal.open("ab") as file:
-        file.write("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
 
 
 class _Held:

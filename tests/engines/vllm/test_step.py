@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lenssteer import edits
-from lenssteer.engines.vllm.acting import PIECES, UNREAD, merged, works_of
+from lenssteer.engines.vllm.acting import PIECES, UNREAD
 from lenssteer.engines.vllm.following import Followed
 from lenssteer.engines.vllm.op import number
+from lenssteer.engines.vllm.plan import Plan, key_of
 from lenssteer.engines.vllm.receipts import as_dict, receipt_of
 from lenssteer.engines.vllm.slot import Slot, needs_whole_prompt, reads_late
-from lenssteer.engines.vllm.step import Scheduled, SlotStep
+from lenssteer.engines.vllm.step import Scheduled
 from lenssteer.engines.vllm.tally import by_owner, lengths, measured
 from lenssteer.errors import SteeringError
 from lenssteer.prompts import Columns, Encoded, pad
@@ -73,7 +74,7 @@ def by_steps(steerer, rows, texts, cuts, residual):
     slot = Slot.of(steerer, torch.device("cpu"), SITES)
     requests = [Followed("key", slot, one.prompt_end, one.instruction[1]) for one in texts]
     found = [[torch.empty_like(at) for at in h] for h in rows]
-    done = [0] * len(rows)
+    done, plan = [0] * len(rows), Plan([], None, torch.device("cpu"), True)
     while any(done[i] < rows[i].shape[1] for i in range(len(rows))):
         scheduled, row = [], 0
         for i in range(len(rows)):
@@ -81,9 +82,11 @@ def by_steps(steerer, rows, texts, cuts, residual):
             if end is not None:
                 scheduled.append((i, Scheduled(requests[i], row, done[i], end - done[i])))
                 row += end - done[i] + 1
-        step = SlotStep(slot, [one for _, one in scheduled], torch.device("cpu"))
-        works, ledgers = works_of(step, True)
-        works = merged([works])
+        now = [one for _, one in scheduled]
+        if not plan.serves(key_of(now)):
+            plan.settle()
+            plan = Plan(now, key_of(now), torch.device("cpu"), True)
+        plan.runs += 1
         for place, site in enumerate(SITES):
             h = torch.full((row, D), 9.0)
             for i, one in scheduled:
@@ -91,7 +94,7 @@ def by_steps(steerer, rows, texts, cuts, residual):
             rest = torch.randn(row, D, generator=torch.Generator().manual_seed(place)) if residual else None
             hidden, before = (h - rest if rest is not None else h.clone()), h.clone()
             untouched = hidden.clone()
-            for work in works.get(number(site), []):
+            for work in plan.works.get(number(site), []):
                 work(hidden, rest)
             after = hidden + rest if rest is not None else hidden
             for i, one in scheduled:
@@ -99,10 +102,9 @@ def by_steps(steerer, rows, texts, cuts, residual):
                 between = one.row + one.count
                 assert torch.equal(hidden[between], untouched[between])
             assert before.shape == after.shape
-        for ledger in ledgers:
-            ledger.close()
         for i, one in scheduled:
             done[i] += one.count
+    plan.settle()
     return found, requests
 
 
@@ -157,6 +159,26 @@ def test_an_answer_before_its_gate_was_read_is_an_error_of_the_request():
     rows, text = [torch.randn(len(SITES), 6, D)], Encoded(tuple(range(1, 7)), (0, 4), 3)
     _, [request] = by_steps(STEERERS["late"], rows, [text], [[]], False)
     assert as_dict(request.counts())["error"] == UNREAD
+
+
+@pytest.mark.parametrize("name", STEERERS)
+def test_answers_token_by_token_share_a_plan(name, monkeypatch):
+    """And their receipts are the same; schedules, first tokens and gates about tokens need a plan a step."""
+    made = []
+    plain = Plan.__init__
+    monkeypatch.setattr(Plan, "__init__", lambda self, *args: (made.append(args), plain(self, *args))[1])
+    texts = [Encoded(tuple(range(44)), (0, 3), 4) for _ in range(2)]
+    rows = [torch.randn(len(SITES), 44, D) for _ in texts]
+    expected, receipts = by_hooks(STEERERS[name], rows, texts)
+    made.clear()
+    found, requests = by_steps(STEERERS[name], rows, texts, [list(range(4, 44))] * 2, False)
+    assert len(made) == (42 if name in ("linear", "cosine", "token", "first_n(2)") else 4)
+    for ours, theirs, request, receipt in zip(found, expected, requests, receipts, strict=True):
+        torch.testing.assert_close(torch.stack(ours), torch.stack(theirs), atol=2e-5, rtol=1e-4)
+        for site, one in receipt_of([request.counts()]).sites.items():
+            other = receipt.sites[site]
+            assert (one.passes, one.seen, one.selected, one.edited) == (41, other.seen, other.selected, other.edited)
+            assert one.mean_displacement == pytest.approx(other.mean_displacement, rel=1e-4)
 
 
 def test_a_steerer_at_a_site_without_an_op_is_refused():
