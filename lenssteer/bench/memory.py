@@ -48,8 +48,9 @@ def measured(prompts: int, layers: int, d_model: int) -> dict[str, Any]:
 
 def _child(folder: str, setting: dict[str, int]) -> dict[str, float]:
     """In a process of its own: calibrate once."""
-    from lenssteer.bench.material import Size, halves, random_model, random_prompts
+    from lenssteer.bench.material import halves, random_prompts
     from lenssteer.models import load_model
+    from lenssteer.models.untrained import Size, random_model
     from lenssteer.recipe import calibrate
 
     written = random_model(Path(folder), Size(setting["layers"], setting["d_model"]))

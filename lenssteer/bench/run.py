@@ -9,10 +9,10 @@ from typing import Any
 
 from lenssteer.bench.catalogue import Benchmark
 from lenssteer.bench.machine import machine
-from lenssteer.bench.material import Size, random_model
 from lenssteer.bench.stand import Found, Stand
 from lenssteer.bench.timing import INTERVAL
 from lenssteer.errors import LenssteerError
+from lenssteer.models.untrained import Size, random_model
 
 
 @dataclass

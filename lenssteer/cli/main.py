@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from lenssteer.cli.auto import auto
+from lenssteer.cli.bench import bench
 from lenssteer.cli.calibrate import calibrate
 from lenssteer.cli.compare import compare
 from lenssteer.cli.converse import converse
@@ -44,7 +45,7 @@ COMMANDS = {
     "Start": (demo, auto, play, doctor, runs),
     "Find": (calibrate, refusal, layers, select, selfcheck),
     "Steer": (methods, generate, converse, serve, orthogonalise, export, import_),
-    "Measure": (sweep, search, compare, evaluate, judge_agreement, reproduce, report),
+    "Measure": (sweep, search, compare, evaluate, judge_agreement, reproduce, report, bench),
 }
 """Every command, in the panels of --help."""
 NAMES = {"evaluate": "eval", "import_": "import"}

@@ -24,7 +24,7 @@ OURS = {
     "lenssteer.cli.environment": "/proc",
     "lenssteer.bench.machine": "/proc",
     "lenssteer.bench.memory": "the output of its own process",
-    "lenssteer.bench.material": "a model it has just made",
+    "lenssteer.models.untrained": "a model it has just made",
     "lenssteer.bench.peers": "the output of its own process",
     "lenssteer.bench.peers_script": "what lenssteer.bench has just written for it",
     "lenssteer.evals.benchmarks.tasks": "hashes bytes; lenssteer.evals.benchmarks.local reads them",

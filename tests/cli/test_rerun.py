@@ -106,7 +106,6 @@ def test_what_differs_is_named(here, tmp_path):
     assert one["where"].endswith("scores.repeats[2]")
     assert one["recorded"] == 17.0
     assert told["environment"] == [f"torch: 1.0, now {version('torch')}", "selection-harmful.txt has changed"]
-    assert "1 different" in runner.invoke(again, [str(copy)]).stdout
 
 
 @pytest.mark.parametrize(("words", "said"), [
@@ -135,8 +134,9 @@ def test_a_command_that_fails_leaves_no_record_and_fails_again(here, tmp_path):
     assert "fails here with exit code 1" in result.output
 
 
+@pytest.mark.parametrize("flags", [True, False])
 @pytest.mark.parametrize("name", record.RECORDED)
-def test_options_become_words_that_give_the_same_options(name):
+def test_options_become_words_that_give_the_same_options(name, flags):
     """Of every command: what typer reads from the words is what was recorded."""
     command = get_command(app).commands[NAMES.get(name, name)]
     options = {}
@@ -144,7 +144,7 @@ def test_options_become_words_that_give_the_same_options(name):
         if one.name in (*record.ELSEWHERE, "help"):
             continue
         kind = one.type_descriptor.annotation
-        value = {bool: True, int: 3, float: 0.25}.get(kind, "1")
+        value = {bool: flags, int: 3, float: 0.25}.get(kind, "1")
         value = list(kind)[-1].value if isinstance(kind, EnumMeta) else value
         options[one.name] = [value, "-x=y"] if one.multiple or one.nargs == -1 else value
     context = command.make_context(name, arguments(command, options, Path("there")))

@@ -4,7 +4,7 @@
 
 Numbers may move by 1e-5 of their size, at least of 1: ten times what was seen. Against plain transformers in float32 on one thread,
 TransformerLens' backends, which order the same sums differently, differ by 1.0e-6, float64 by 2.5e-7, two threads by 3e-9.
-Answers are greedy, and must not move at all. The KL divergences are small and stand in thousandths of a nat, so that one per
+Answers are greedy, and must not move at all. The KL divergences are small and stand in hundredths of a nat, so that one per
 cent of them is seen.
 """
 
@@ -30,7 +30,7 @@ def measured(model, calibration):
         with steerer.on(model):
             answers = generate(model, harmful, Decoding(16))
         found[method] = {"answers": answers, "nll": [float(one) for one in answer_nll(model, harmful, answers)],
-                         "millinats": 1000 * float(next_token_divergence(model, steerer, harmless).mean)}
+                         "centinats": 100 * float(next_token_divergence(model, steerer, harmless).mean)}
     return found
 
 

@@ -23,7 +23,7 @@ def test_results_are_the_golden_ones(demo_models, demo_contrast, backend):
 def test_a_moved_result_is_seen():
     golden = json.loads(GOLDEN.read_text())
     moved = json.loads(GOLDEN.read_text())
-    moved["selective"]["millinats"] *= 1.01
+    moved["selective"]["centinats"] *= 1.01
     found = Comparison(TOLERANCE)
     found.values("", golden, moved)
-    assert [where for where, *_ in found.different] == ["selective.millinats"]
+    assert [where for where, *_ in found.different] == ["selective.centinats"]

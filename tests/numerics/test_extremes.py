@@ -178,3 +178,15 @@ def test_any_edit_equals_the_formula_at_any_size(seed, rank, d_model, size, norm
     plain.setdefault("threshold", np.zeros(rank))
     expected = np.asarray([oracle.low_rank(x, plain, norm) for x in h.numpy()])
     np.testing.assert_allclose(edit(h).numpy(), expected, rtol=1e-9, atol=1e-11 * unit)
+
+
+def test_lengths_that_float32_cannot_square():
+    """Below 1e-19 a length counts as zero; above 1e19 it is infinite, and what is computed with it is counted."""
+    h = torch.tensor([[3.0, 4.0, 0.0, 1.0, 0.0, 0.0]])
+    turned, angled = edits.rotate_to(torch.eye(2, 6), degrees=90), edits.set_angle(torch.eye(6)[0], degrees=90)
+    torch.testing.assert_close(turned(h * 1e-15), torch.tensor([[0.0, 5.0, 0.0, 1.0, 0.0, 0.0]]) * 1e-15)
+    assert turned(h * 1e-25).tolist() == [[0.0, 0.0, 0.0, pytest.approx(1e-25), 0.0, 0.0]]
+    assert torch.equal(angled(h * 1e-25), h * 1e-25)
+    for edit in (turned, angled):
+        assert torch.isfinite(edit(h * 1e18)).all()
+        assert not torch.isfinite(edit(h * 1e25)).all()

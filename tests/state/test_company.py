@@ -204,9 +204,8 @@ def test_threads_take_turns_and_unsteered_ones_may_meet(lens):
     with ADD.on(lens):
         each([threading.Thread(target=run, args=("inside",))])
     assert found["inside"] == [steered]
-    if lens.card.backend != "hooked":  # its passes set state on the model of their own
-        each([threading.Thread(target=run, args=(i, 2)) for i in range(2)])
-        assert found[0] == found[1] == [plain] * 2
+    each([threading.Thread(target=run, args=(i, 2)) for i in range(2)])
+    assert found[0] == found[1] == [plain] * 2
 
 
 def test_tasks_that_take_turns(lens):
@@ -245,8 +244,6 @@ def test_a_cancelled_task_leaves_no_hook(lens):
 
 
 def test_a_copy_made_inside_is_unsteered_afterwards(lens):
-    if lens.card.backend == "bridge":
-        pytest.skip("the Bridge itself does not survive a deepcopy")
     ids = torch.tensor([[1, 5, 6, 7]])
     with torch.no_grad():
         def run(model):

@@ -58,15 +58,18 @@ def load_vllm(
     register()
     _refuse_narrow_heads(described)
     from vllm import LLM
+    from vllm.platforms import current_platform
 
+    if not current_platform.is_cpu():
+        options.setdefault("compilation_config", {"cudagraph_mode": "NONE"})
     # One token more than the model reads, which scoring a text that fills the context generates.
     os.environ.setdefault("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "1")
     n_ctx = min(described.card.n_ctx, max_model_len or described.card.n_ctx)
     if memory is not None:
         options["kv_cache_memory_bytes"] = int(memory * 2**30)
     try:
-        llm = LLM(str(described.folder), dtype=dtype, max_model_len=n_ctx + 1, enforce_eager=enforce_eager,
-                  skip_tokenizer_init=True, generation_config="vllm", **options)
+        llm = LLM(str(described.folder), max_model_len=n_ctx + 1, enforce_eager=enforce_eager,
+                  skip_tokenizer_init=True, generation_config="vllm", **{"dtype": dtype, **options})
     except (ValueError, RuntimeError, NotImplementedError, OSError) as error:
         raise ModelError(f"vLLM cannot load {name}: {error}") from error
     return VllmModel(llm, replace(described, card=replace(described.card, n_ctx=n_ctx)), template, wanted)

@@ -73,7 +73,8 @@ def _patch_scheduler() -> None:
     from lenssteer.engines.vllm.sharing import of_request
 
     keys, skips = kv_cache_utils._gen_prompt_embeds_extra_hash_keys, Request.get_skip_reading_prefix_cache
-    reserve = Scheduler._reserve_prefill_lookahead
+    patched: Any = Scheduler
+    reserve = patched._reserve_prefill_lookahead
 
     def extra_keys(request: Any, start: int, end: int) -> list[Any]:
         sharing = of_request(request)
@@ -90,7 +91,7 @@ def _patch_scheduler() -> None:
 
     kv_cache_utils._gen_prompt_embeds_extra_hash_keys = extra_keys
     Request.get_skip_reading_prefix_cache = get_skip_reading_prefix_cache
-    Scheduler._reserve_prefill_lookahead = reserve_prefill_lookahead
+    patched._reserve_prefill_lookahead = reserve_prefill_lookahead
 
 
 def _patch_input() -> None:

@@ -110,9 +110,9 @@ class SlotStep:
         place = (chosen if among is None else chosen & among).nonzero()[:, 0]
         if not len(place):
             return None
-        schedule = self.slot.steerer.schedule
-        plain = schedule is None or schedule.is_plain
-        factors = None if plain else schedule.factors(self.columns)[place].to(self.device)
+        schedule, factors = self.slot.steerer.schedule, None
+        if schedule is not None and not schedule.is_plain:
+            factors = schedule.factors(self.columns)[place].to(self.device)
         return Choice(rows_of(self.rows[place], self.device), self.owner[place], place, factors)
 
     def count(self, steps: int) -> None:
