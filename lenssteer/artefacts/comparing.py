@@ -100,7 +100,8 @@ def compare(recorded: Path, now: Path, tolerance: float = TOLERANCE) -> Comparis
             except OSError as error:
                 raise FileError(f"cannot read {before[name]}: {error}") from error
         else:
-            found.different.append((name, *("there" if name in files else "absent" for files in (before, after))))
+            one, other = ("there" if name in files else "absent" for files in (before, after))
+            found.different.append((name, one, other))
     return found
 
 

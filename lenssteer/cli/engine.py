@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from lenssteer.cli.options import Backend, load, named_values
+from lenssteer.cli.record import loaded
 
 WORDS = {"true": True, "false": False}
 """What an option of vLLM that is on or off may be given."""
@@ -62,7 +63,9 @@ def load_speaker(name: str, engine: EngineName, settings: Sequence[str] | None, 
             raise ParameterError("--engine-set is about vLLM; give it with --engine vllm.")
         return load(name, backend, device, dtype, template)
     given = {key: WORDS.get(str(value).lower(), value) for key, value in named_values(settings or []).items()}
-    return _load_vllm(name, given, dtype, template)
+    speaker = _load_vllm(name, given, dtype, template)
+    loaded(speaker.card, dtype)
+    return speaker
 
 
 def _load_vllm(name: str, given: dict[str, Any], dtype: str, template: str | None) -> Any:

@@ -80,7 +80,7 @@ def _repeat(made: Mapping[str, Any], place: Path) -> None:
     from lenssteer.cli.main import NAMES, app
     from lenssteer.errors import LenssteerError
 
-    name = NAMES.get(made["command"], made["command"]).replace("_", "-")
+    name = (NAMES.get(made["command"]) or made["command"]).replace("_", "-")
     group: Any = get_command(app)
     command = group.commands.get(name)
     given = [name, *arguments(command, made["options"], place)] if command is not None else []

@@ -113,8 +113,7 @@ class LowRankEdit:
 
     @cached_property
     def affine(self) -> tuple[Float[Tensor, "*#rows rank d_model"], Float[Tensor, "*#rows rank"]]:
-        """Matrix and shift that lead from an activation to an update without radius and gate: gain read, gain bias +
-        offset."""
+        """From an activation to its update without radius and gate: matrix gain read, shift gain bias + offset."""
         return self.gain @ self.read, (self.gain @ self.bias.unsqueeze(-1)).squeeze(-1) + self.offset
 
     @cached_property
@@ -201,8 +200,7 @@ class LowRankEdit:
         filled = [padded(edit.tensors(), rank) for edit in edits]
         counts = [edit.rows or 1 for edit in edits]
         arrays = {name: stacked([arrays[name] for arrays in filled], counts, CORE_DIMS[name]) for name in filled[0]}
-        whole = cls(**arrays, norm=edits[0].norm, radius=edits[0].radius)
-        return whole.repeated(sum(counts))
+        return cls(**arrays, norm=edits[0].norm, radius=edits[0].radius).repeated(sum(counts))
 
     def _with_gate(self) -> "LowRankEdit":
         if self.gate is not None:
@@ -231,6 +229,11 @@ def apply_edit(edit: LowRankEdit, h: Float[Tensor, "*batch d_model"]) -> Float[T
     flat = h if edit.rows is None else h.reshape(h.shape[0], -1, h.shape[-1])
     dtype = torch.float64 if h.dtype == torch.float64 else torch.float32
     edit = edit if edit.read.dtype == dtype and edit.read.device == h.device else edit.to(h.device, dtype)
+    if h.is_cuda:
+        from lenssteer.edits import fused
+
+        if fused.is_worth_it(h):
+            return fused.apply_fused(edit, h)
     wide = flat.to(dtype)
     if edit.norm != "none":
         delta = with_norm_rule(_update(edit, wide) @ edit.write, wide, edit.norm)
@@ -257,9 +260,8 @@ def _update(edit: LowRankEdit, h: Tensor) -> Tensor:
         u = u + _radius(edit, c, h) * spread(edit.radial, 1)
     if edit.gate is None or edit.threshold is None:
         return u
-    gate = spread(edit.gate, 2)
-    margin = gate * (c - spread(edit.threshold, 1)).unsqueeze(-2)
-    return torch.where(((margin > 0) | (gate == 0)).all(-1), u, torch.zeros_like(u))
+    gate, margin = spread(edit.gate, 2), (c - spread(edit.threshold, 1)).unsqueeze(-2)
+    return torch.where(((gate * margin > 0) | (gate == 0)).all(-1), u, torch.zeros_like(u))
 
 
 def _radius(edit: LowRankEdit, c: Tensor, h: Tensor) -> Tensor:

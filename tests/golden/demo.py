@@ -2,8 +2,8 @@
 
     python -m tests.golden.demo
 
-Numbers may move by 1e-5 of their size, at least of 1: ten times what was seen. Against plain transformers in float32 on one thread,
-TransformerLens' backends, which order the same sums differently, differ by 1.0e-6, float64 by 2.5e-7, two threads by 3e-9.
+Numbers may move by 5e-5 of their size, at least of 1: fifteen times what was seen. Against plain transformers in float32 on one
+thread, float64 differs by 3.2e-6, TransformerLens' backends, which order the same sums differently, by 1.7e-6, two threads by 2.6e-7.
 Answers are greedy, and must not move at all. The KL divergences are small and stand in hundredths of a nat, so that one per
 cent of them is seen.
 """
@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 GOLDEN = Path(__file__).parent / "demo.json"
-TOLERANCE = 1e-5
+TOLERANCE = 5e-5
 SETTINGS = (("selective", {"degrees": 200}), ("adaptive-angular", {"degrees": 60}), ("ablation", {}))
 
 

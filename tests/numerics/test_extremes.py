@@ -181,12 +181,14 @@ def test_any_edit_equals_the_formula_at_any_size(seed, rank, d_model, size, norm
 
 
 def test_lengths_that_float32_cannot_square():
-    """Below 1e-19 a length counts as zero; above 1e19 it is infinite, and what is computed with it is counted."""
+    """Below 1e-19 a length counts as zero; above 1e19 it is infinite, and the receipt counts the token as broken."""
     h = torch.tensor([[3.0, 4.0, 0.0, 1.0, 0.0, 0.0]])
     turned, angled = edits.rotate_to(torch.eye(2, 6), degrees=90), edits.set_angle(torch.eye(6)[0], degrees=90)
     torch.testing.assert_close(turned(h * 1e-15), torch.tensor([[0.0, 5.0, 0.0, 1.0, 0.0, 0.0]]) * 1e-15)
     assert turned(h * 1e-25).tolist() == [[0.0, 0.0, 0.0, pytest.approx(1e-25), 0.0, 0.0]]
     assert torch.equal(angled(h * 1e-25), h * 1e-25)
     for edit in (turned, angled):
-        assert torch.isfinite(edit(h * 1e18)).all()
-        assert not torch.isfinite(edit(h * 1e25)).all()
+        for size, broken in ((1e18, 0), (1e25, 1)):
+            meter = Meter()
+            meter.add(1, 1, h[None] * size, edit(h[None] * size))
+            assert meter.read().non_finite == broken

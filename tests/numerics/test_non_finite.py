@@ -128,3 +128,24 @@ def test_float16_overflows_with_its_site(demo):
     with pytest.raises(SteeringError, match=r"non-finite at resid_post\.2 in \d+ tokens.*float32 or bfloat16"):
         steered(half, Steerer({Site.parse("resid_post.2"): edits.add(tall)}))
     steered(demo, Steerer({Site.parse("resid_post.2"): edits.add(tall)}))
+
+
+def test_padding_that_is_not_finite_is_nobodys_loss(demo):
+    """At the last block nothing reads it any more: the left padding of the shorter prompt, before the edit there."""
+    texts = [PROMPTS[0], PROMPTS[0] + " " + PROMPTS[1]]
+
+    def spoil(_module, _args, output):
+        h = (output[0] if isinstance(output, tuple) else output).clone()
+        if h.shape[1] > 1:
+            h[0, 0] = float("nan")
+        return (h, *output[1:]) if isinstance(output, tuple) else h
+
+    handle = demo.backend.blocks[7].register_forward_hook(spoil)
+    try:
+        with at("resid_post.7").on(demo) as receipt:
+            answers = generate(demo, texts, Decoding(3))
+    finally:
+        handle.remove()
+    assert receipt.sites[Site(7, "resid_post")].non_finite == 0
+    with at("resid_post.7").on(demo):
+        assert generate(demo, texts, Decoding(3)) == answers

@@ -149,7 +149,8 @@ def test_a_stream_abandoned_half_way(lens, steerer):
     plain = generate(lens, PROMPTS, SHORT)
     with steerer.on(lens):
         answers = stream(lens, PROMPTS, Decoding(8))
-        next(answers), next(answers)
+        next(answers)
+        next(answers)
         answers.close()
     left = stream(lens, PROMPTS, Decoding(8))
     next(left)
@@ -192,7 +193,8 @@ def test_blocks_closed_in_any_order(lens, steerer):
 
 def test_detaching_twice_takes_nothing_of_others(lens):
     first, second = lens.attach(SITE, lambda h, _: h * 2), lens.attach(SITE, lambda h, _: h * 3)
-    first(), first()
+    first()
+    first()
     assert lens._hooked == [SITE]
     second()
 

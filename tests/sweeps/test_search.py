@@ -151,6 +151,28 @@ def test_a_search_killed_again_and_again_ends_like_one_that_was_not(search, tmp_
     assert same(search("killed", space, plan=plan), whole)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("write", [70, 95], ids=["before the second look", "while a batch is closed"])
+def test_a_search_killed_at_a_write_of_its_journal_ends_like_one_that_was_not(search, monkeypatch, write):
+    """The journal then holds stages that the search, replayed, has not come to yet."""
+    from optuna.storages.journal import JournalFileBackend
+
+    plan, space, writes, append = Plan(trials=14), Space.range("degrees=0:360"), [], JournalFileBackend.append_logs
+    whole = search("whole", space, plan=plan)
+
+    def counted(self, logs):
+        writes.append(len(logs))
+        if len(writes) == write:
+            os.kill(os.getpid(), signal.SIGKILL)
+        append(self, logs)
+
+    monkeypatch.setattr(JournalFileBackend, "append_logs", counted)
+    pid = in_child(lambda: search("killed", space, plan=plan))
+    assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+    monkeypatch.undo()
+    assert same(search("killed", space, plan=plan), whole)
+
+
 def test_torn_last_lines_are_dropped(search, once, tmp_path):
     whole, folder = once
     shutil.copytree(folder, tmp_path / "run")

@@ -88,22 +88,16 @@ class Trials:
     @_silent
     def report(self, step: int, values: Sequence[tuple[Trial, float]], lower: float | None = None,
                upper: float | None = None) -> list[bool]:
-        """Intermediate values of a stage, and for each whether optuna's threshold pruner drops the trial."""
-        import optuna
+        """Intermediate values of a stage, and for each whether it lies beyond a bound.
 
-        self.study.pruner = optuna.pruners.ThresholdPruner(lower=lower, upper=upper) if (
-            lower is not None or upper is not None) else optuna.pruners.NopPruner()
-        dropped = []
+        The rule of optuna's threshold pruner, which looks at the last step alone: after a kill the journal may hold
+        later ones.
+        """
         for trial, value in values:
-            if not self._finished(trial):
-                held = self._open(trial.number)
-                if step not in self.study.get_trials(deepcopy=False)[trial.number].intermediate_values:
-                    held.report(value, step)
-                dropped.append(held.should_prune())
-            else:
-                beyond = (lower is not None and value < lower) or (upper is not None and value > upper)
-                dropped.append(beyond)
-        return dropped
+            known = self.study.get_trials(deepcopy=False)[trial.number]
+            if not known.state.is_finished() and step not in known.intermediate_values:
+                self._open(trial.number).report(value, step)
+        return [(lower is not None and value < lower) or (upper is not None and value > upper) for _, value in values]
 
     @_silent
     def complete(self, trial: Trial, value: float, excess: float, why: str) -> None:
