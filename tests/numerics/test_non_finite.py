@@ -11,7 +11,7 @@ from lenssteer.capture.grid import capture_grid
 from lenssteer.errors import SteeringError
 from lenssteer.evals import Reference
 from lenssteer.models import Decoding, generate, load_model, stream
-from lenssteer.prompts import ContrastSet
+from lenssteer.prompts import ContrastSet, pad
 from lenssteer.site import Site
 from lenssteer.steering import Condition, Rowwise, Steerer, together
 from lenssteer.sweeps import Grid, run_sweep
@@ -132,20 +132,20 @@ def test_float16_overflows_with_its_site(demo):
 
 def test_padding_that_is_not_finite_is_nobodys_loss(demo):
     """At the last block nothing reads it any more: the left padding of the shorter prompt, before the edit there."""
-    texts = [PROMPTS[0], PROMPTS[0] + " " + PROMPTS[1]]
+    tokens = pad(demo.encode([PROMPTS[0], PROMPTS[0] + " " + PROMPTS[1]]))
+    assert not tokens.mask[0, 0]
 
     def spoil(_module, _args, output):
         h = (output[0] if isinstance(output, tuple) else output).clone()
-        if h.shape[1] > 1:
-            h[0, 0] = float("nan")
+        h[0, 0] = float("nan")
         return (h, *output[1:]) if isinstance(output, tuple) else h
 
     handle = demo.backend.blocks[7].register_forward_hook(spoil)
     try:
         with at("resid_post.7").on(demo) as receipt:
-            answers = generate(demo, texts, Decoding(3))
+            spoiled = demo.logits(tokens)
     finally:
         handle.remove()
     assert receipt.sites[Site(7, "resid_post")].non_finite == 0
     with at("resid_post.7").on(demo):
-        assert generate(demo, texts, Decoding(3)) == answers
+        assert torch.equal(demo.logits(tokens)[tokens.mask], spoiled[tokens.mask])
