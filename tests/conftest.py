@@ -13,6 +13,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 import torch
 
+from tests.house.network import nothing_leaves, watch  # noqa: F401  # a fixture of every test
+
+watch()
+
 SHARED = Path(os.environ.get("LENSSTEER_SHARED", Path(__file__).parents[2] / "shared"))
 HAS_HOOKED = int(version("transformer-lens").split(".")[0]) < 4
 BACKENDS = ("hooked", "bridge", "hf") if HAS_HOOKED else ("bridge", "hf")

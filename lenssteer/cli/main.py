@@ -24,6 +24,7 @@ from lenssteer.cli.play import play
 from lenssteer.cli.refusal import refusal
 from lenssteer.cli.report import report
 from lenssteer.cli.reproduce import reproduce
+from lenssteer.cli.rerun import rerun
 from lenssteer.cli.runs import runs
 from lenssteer.cli.search import search
 from lenssteer.cli.select import select
@@ -45,7 +46,8 @@ COMMANDS = {
     "Start": (demo, auto, play, doctor, runs),
     "Find": (calibrate, refusal, layers, select, selfcheck),
     "Steer": (methods, generate, converse, serve, orthogonalise, export, import_),
-    "Measure": (sweep, search, compare, evaluate, judge_agreement, reproduce, report, bench),
+    "Measure": (sweep, search, compare, evaluate, judge_agreement, reproduce, report, rerun,
+                bench),
 }
 """Every command, in the panels of --help."""
 NAMES = {"evaluate": "eval", "import_": "import"}

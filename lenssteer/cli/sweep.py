@@ -121,12 +121,16 @@ def sweep(
             [rows] = cluster_sweep(pool, [job], asked, names, judge=by, **options)
     _show(output, [row.cell for row in rows], as_json)
     if not as_json:
-        last = rows[-1]
-        amount = f" --set {last.amount_name}={last.amount:g}" if last.amount_name else ""
-        told = {"sites": sites and sites.split(";")[-1].strip(), "source": sources and last.source, "where": where}
-        chosen = "".join(f" --{name} {value}" for name, value in told.items() if value)
-        typer.echo(f"Next:  lenssteer generate {target} --steer {steer} --method {last.method}{amount}{chosen} "
-                   f"\"your prompt\"\n       lenssteer sweep {output} --show")
+        told = {"sites": sites and sites.split(";")[-1].strip(), "source": sources and rows[-1].source, "where": where}
+        _suggest(target, steer, output, rows[-1], told)
+
+
+def _suggest(target: str, steer: Path, output: Path, last: Any, told: dict[str, str | None]) -> None:
+    """The next command, with what was chosen."""
+    amount = f" --set {last.amount_name}={last.amount:g}" if last.amount_name else ""
+    chosen = "".join(f" --{name} {value}" for name, value in told.items() if value)
+    typer.echo(f"Next:  lenssteer generate {target} --steer {steer} --method {last.method}{amount}{chosen} "
+               f"\"your prompt\"\n       lenssteer sweep {output} --show")
 
 
 def _listed(names: str) -> list[str]:

@@ -82,7 +82,7 @@ def _weights(folder: Path, dtype: str, free: int | None) -> list[Finding]:
 def _shards(folder: Path) -> tuple[list[Path], Finding | None]:
     index = _read(folder / INDEX)
     places = (index or {}).get("weight_map", {})
-    found = list(places.values()) if isinstance(places, dict) else [None]
+    found: list[Any] = list(places.values()) if isinstance(places, dict) else [None]
     if not all(isinstance(name, str) and "\0" not in name and Path(name).name == name for name in found):
         return [], Finding("weights", "wrong", f"{INDEX} names no files of this folder", "copy it again")
     names = sorted(set(found)) or [SINGLE]

@@ -246,7 +246,7 @@ def bad_files(folder):
         "half": ({"degrees": 1}, FileError, "no b2"), "parallel": ({"degrees": 1}, DirectionError, "parallel"),
         "place": ({"degrees": 1}, FileError, "no module of this model"), "three": ({"degrees": 1}, FileError, r"\[3, 128\]"),
         "named": ({}, FileError, "cannot tell the layer of 'mean'"), "kind": ({}, FileError, "decoder_block"),
-        "broken": ({}, FileError, "cannot read"), "empty.json": ({}, FileError, "no arrays"), "v.csv": ({}, FileError, r"\.csv"),
+        "broken": ({}, FileError, "is damaged"), "empty.json": ({}, FileError, "no arrays"), "v.csv": ({}, FileError, r"\.csv"),
         "missing": ({}, FileError, "cannot read"), "good": ({"degrees": 20}, ParameterError, "not degrees"),
     }
 

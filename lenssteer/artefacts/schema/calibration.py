@@ -47,5 +47,6 @@ class Calibration(Artefact):
     def optional(self) -> dict[str, tuple[int | None, ...] | None]:
         """Tensors that may have been kept; those of both classes come together."""
         sites, d_model = len(self.sites), self.model.d_model
-        kept = {f"samples/{name}": (sites, getattr(self.n, name), d_model) for name in ("positive", "negative")}
-        return kept | {f"{name}/scatter": (sites, d_model, d_model) for name in Counts.model_fields}
+        kept: dict[str, tuple[int | None, ...] | None] = {
+            f"samples/{name}": (sites, getattr(self.n, name), d_model) for name in ("positive", "negative")}
+        return {**kept, **{f"{name}/scatter": (sites, d_model, d_model) for name in Counts.model_fields}}

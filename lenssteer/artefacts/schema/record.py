@@ -49,7 +49,7 @@ class Origin(BaseModel):
     """What is read again of the record of where something came from; more may stand there."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
-    __pydantic_extra__: dict[str, JsonValue]
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)  # type: ignore[assignment]  # pydantic reads it so
 
     contrast: str | None = None
     sha256: str | None = None

@@ -148,5 +148,6 @@ class Steerer(Artefact):
     shared_from: Literal["own", "last_prompt"] = "own"
 
     def shapes(self) -> dict[str, tuple[int | None, ...] | None]:
-        vectors = {f"gate/{i}": (None,) for i in range(len(self.gate.conditions) if self.gate else 0)}
-        return {name: None for edit in self.sites.values() for name in edit.arrays.values()} | vectors
+        found: dict[str, tuple[int | None, ...] | None] = {
+            name: None for edit in self.sites.values() for name in edit.arrays.values()}
+        return {**found, **{f"gate/{i}": (None,) for i in range(len(self.gate.conditions) if self.gate else 0)}}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
+from pydantic_core import PydanticCustomError
 
 from lenssteer.errors import ParameterError
 from lenssteer.nearest import did_you_mean, unknown
@@ -38,7 +39,8 @@ class Range(BaseModel):
     @model_validator(mode="after")
     def _ordered(self) -> "Range":
         if not self.low <= (self.low if self.default is None else self.default) <= self.high:
-            raise ValueError(f"expected low <= default <= high, got {self.low:g}, {self.default} and {self.high:g}")
+            raise PydanticCustomError("order", "expected low <= default <= high, got {low}, {default} and {high}",
+                                      self.__dict__.copy())
         return self
 
     def __str__(self) -> str:
