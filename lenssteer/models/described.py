@@ -23,12 +23,14 @@ class Described:
         card: As the other backends make it; its fingerprint is read from the safetensors.
         tokenizer: Its Hugging Face tokenizer.
         stop_ids: Tokens that end an answer.
+        head_size: Width of an attention head.
     """
 
     folder: Path
     card: ModelCard
     tokenizer: Any
     stop_ids: frozenset[int]
+    head_size: int
 
 
 def describe(name: str | Path, backend: str) -> Described:
@@ -58,7 +60,8 @@ def describe(name: str | Path, backend: str) -> Described:
     n_ctx = int(getattr(config, "max_position_embeddings", 0) or getattr(config, "n_positions", 0) or 1 << 30)
     card = ModelCard(str(name), type(model).__name__, backend, config.num_hidden_layers, config.hidden_size, n_ctx,
                      fingerprint=_fingerprint(checkpoint, model))
-    return Described(checkpoint.folder, card, tokenizer, stop_ids(sources))
+    head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return Described(checkpoint.folder, card, tokenizer, stop_ids(sources), head_size)
 
 
 def stop_ids(sources: Iterable[Any]) -> frozenset[int]:

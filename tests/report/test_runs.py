@@ -11,7 +11,8 @@ from lenssteer.rows import wilson_interval
 
 
 def cell(method, amount, scores, *, name="degrees", source="resid_post.3", **more):
-    return {"cell": f"{method}{amount}{source}", "method": method, "amount_name": name if amount is not None else "", "amount": amount,
+    key = "".join(one if one.isalnum() else "x" for one in f"{method}{amount}{source}")
+    return {"cell": key, "method": method, "amount_name": name if amount is not None else "", "amount": amount,
             "source": source, "sites": ["ln1_out.1", "ln1_out.2", "ln1_out.3"], "where": "all", "settings": {"norm": "none"},
             "decoding": {"max_new_tokens": 8, "temperature": 0.0}, "n": 4, "scores": scores, **more}
 
@@ -27,8 +28,8 @@ def folder(tmp_path):
             cell("selective", 0.0, scores(1.0, 1.0, 1.0, 1.0), cost={"tokens": 10.5, "passes": 2, "seconds": 0.25, "cells": 2}),
             cell("addition", -1.0, scores(0.0, 0.0, 0.0, 0.0), name="coefficient"),
             cell("addition", 1e38, {}, name="coefficient", error="activations became non-finite")]
-    header = {"kind": "sweep", "format": 1, "cells": [row["cell"] for row in rows] + ["one more"], "n": 4,
-              "measure": "refused: by phrase; nll: nats a token", "card": {"name": "demo", "n_layers": 6}, "template": "chat"}
+    header = {"kind": "sweep", "format": 1, "cells": [row["cell"] for row in rows] + ["onemore"], "n": 4,
+              "measure": "refused: by phrase; nll: nats a token", "card": {"name": "demo", "architecture": "LlamaForCausalLM", "backend": "hf", "n_layers": 6, "d_model": 64, "n_ctx": 128}, "template": "chat"}
     (tmp_path / "sweep.json").write_text(json.dumps(header))
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"torn')
     return tmp_path

@@ -56,7 +56,7 @@ def load_vllm(
     # One process: steerers are shelved here, and nothing has to be importable by name elsewhere.
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     register()
-    _refuse_narrow_heads(described)
+    refuse_narrow_heads(described)
     from vllm import LLM
     from vllm.platforms import current_platform
 
@@ -75,16 +75,17 @@ def load_vllm(
     return VllmModel(llm, replace(described, card=replace(described.card, n_ctx=n_ctx)), template, wanted)
 
 
-def _refuse_narrow_heads(described: Described) -> None:
-    """Refuse on a CPU what vLLM refuses there only once it runs."""
-    from transformers import AutoConfig
+def refuse_narrow_heads(described: Described) -> None:
+    """Refuse on a CPU what vLLM refuses there only once it runs.
+
+    Raises:
+        ModelError: with the size of a head.
+    """
     from vllm.platforms import current_platform
 
-    config = AutoConfig.from_pretrained(described.folder, local_files_only=True).get_text_config()
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    if current_platform.is_cpu() and size % CPU_HEADS:
+    if current_platform.is_cpu() and described.head_size % CPU_HEADS:
         raise ModelError(f"vLLM's attention on a CPU takes heads of a multiple of {CPU_HEADS}; {described.card.name} "
-                         f"has heads of {size}. Load it with --engine torch.")
+                         f"has heads of {described.head_size}. Load it with --engine torch.")
 
 
 def _sites(sites: str | Sequence[Site | str] | None, n_layers: int) -> list[Site]:

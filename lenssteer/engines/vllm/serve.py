@@ -11,7 +11,7 @@ from typing import Any
 from lenssteer.engines.vllm.asked import STEERER
 from lenssteer.engines.vllm.http import DEFAULT
 from lenssteer.engines.vllm.layouts import layout_of
-from lenssteer.engines.vllm.loading import _refuse_narrow_heads
+from lenssteer.engines.vllm.loading import refuse_narrow_heads
 from lenssteer.engines.vllm.settings import STEERERS
 from lenssteer.engines.vllm.shelf import Shelf
 from lenssteer.engines.vllm.versions import require_vllm
@@ -22,6 +22,9 @@ from lenssteer.models.loading import DEMOS
 MIDDLEWARE = "lenssteer.engines.vllm.http.SteeringMiddleware"
 GROUP, PLUGIN = "vllm.general_plugins", "lenssteer"
 KEY = "VLLM_API_KEY"
+COMPILATION = ("--compilation-config", "--compilation_config", "-cc", "-O")
+NO_REPLAY = ("--compilation-config", '{"cudagraph_mode": "NONE"}')
+"""A CUDA graph replays kernels and would call no edit; the compiled graph stays."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,9 @@ class Serve:
     def arguments(self) -> list[str]:
         """Of `vllm serve`; the key is not among them, since every user of a machine can read those."""
         folder = DEMOS.get(self.model, self.model)
+        compiled = any(one.startswith(COMPILATION) for one in self.more)
         return [str(folder), "--served-model-name", self.model, "--host", self.host, "--port", str(self.port),
-                "--dtype", self.dtype, "--middleware", MIDDLEWARE, *self.more]
+                "--dtype", self.dtype, "--middleware", MIDDLEWARE, *([] if compiled else NO_REPLAY), *self.more]
 
     def check(self) -> Shelf:
         """Refuse what would fail later or be open to everyone, before anything is loaded.
@@ -131,7 +135,7 @@ def run(serve: Serve) -> None:
         ParameterError: when the arguments for vLLM undo what was checked.
     """
     os.environ.update(environment(serve))
-    _refuse_narrow_heads(describe(serve.model, "vllm"))
+    refuse_narrow_heads(describe(serve.model, "vllm"))
     from vllm.entrypoints.cli.serve import ServeSubcommand  # type: ignore[import-not-found]
     from vllm.entrypoints.serve.utils.api_utils import cli_env_setup  # type: ignore[import-not-found]
 

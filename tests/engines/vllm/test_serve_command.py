@@ -94,3 +94,12 @@ def test_a_plugin_that_vllm_would_not_find_is_refused(invoke, shelf, monkeypatch
 def test_help_loads_neither_torch_nor_vllm():
     code = "import sys, lenssteer.cli.serve; sys.exit(any(name in sys.modules for name in ('torch', 'vllm', 'transformers')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("more", "own"), [((), True), (("--max-model-len", "64"), True),
+                                           (("--compilation-config", "{}"), False), (("-O3",), False)])
+def test_cuda_graphs_are_left_out_unless_something_else_is_said(tmp_path, more, own):
+    """They replay kernels, so that no edit would be called; see `conductor`, which refuses them."""
+    arguments = module.Serve("demo", tmp_path, more=more).arguments
+    assert ('{"cudagraph_mode": "NONE"}' in arguments) == own
+    assert arguments[len(arguments) - len(more):] == list(more)
