@@ -288,7 +288,7 @@ def test_other_models_and_folders_are_refused(saved, tmp_path, demo):
         export_checkpoint(made, folder, tmp_path / "out")
 
 
-IMPORTS = 14_000
+IMPORTS = 20_000
 """KiB of modules that are loaded meanwhile."""
 MEMORY = """
 import sys
