@@ -10,7 +10,7 @@ from lenssteer.engines.vllm.asked import INSTRUCTION_END, PROMPT_END, TICKET
 from lenssteer.engines.vllm.private import by_row, shelved
 from lenssteer.engines.vllm.receipts import receipt_of
 from lenssteer.engines.vllm.sharing import Sharing, step_tokens, too_long
-from lenssteer.errors import MismatchError, ParameterError, PromptError, SiteError, SteeringError
+from lenssteer.errors import ParameterError, PromptError, SiteError, SteeringError
 from lenssteer.models import Decoding
 from lenssteer.models.cost import Cost
 from lenssteer.models.described import Described
@@ -18,7 +18,6 @@ from lenssteer.models.protocol import ModelCard
 from lenssteer.prompts import Encoded, Prompt, encode
 from lenssteer.site import Site
 from lenssteer.steering import Receipt, Steerer
-from lenssteer.steering.steerer import refuse_other_model
 
 Part = tuple[Steerer | None, int]
 _tickets = count()
@@ -159,7 +158,7 @@ class VllmModel:
         """vLLM's outputs of every row of every part; decoding None scores the prompts."""
         for steerer, rows in parts:
             if steerer is not None:
-                self._check(steerer)
+                steerer.check(self)
                 if wrong := self._too_long(steerer, rows):
                     raise SteeringError(wrong)
         requests, params, tickets = [], [], []
@@ -179,17 +178,6 @@ class VllmModel:
             if receipt is not None:
                 receipt.require_fired()
         return outputs
-
-    def _check(self, steerer: Steerer) -> None:
-        for site, edit in steerer.edits.items():
-            self.check_site(site)
-            if edit.d_model != self.card.d_model:
-                raise MismatchError(f"the edit at {site} is for d_model {edit.d_model}, {self.card.name} has "
-                                    f"{self.card.d_model}.")
-        for condition in steerer.gate.conditions if steerer.gate is not None else ():
-            self.check_site(condition.site)
-        if steerer.card is not None:
-            refuse_other_model(steerer.card, self.card)
 
     def _too_long(self, steerer: Steerer, rows: Sequence[Encoded]) -> str | None:
         longest = max(rows, key=lambda one: one.prompt_end)
