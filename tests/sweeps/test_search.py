@@ -11,17 +11,19 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenssteer.errors import FileError, MismatchError, ParameterError
+from lenssteer.errors import FileError, MismatchError, ParameterError, SteeringError
+from lenssteer.evals.divergence import Divergence, Reference
 from lenssteer.evals.scoring import scorer_of
 from lenssteer.models import Decoding, generate
 from lenssteer.models.demo.world import requests
 from lenssteer.prompts import hashes
 from lenssteer.rows import wilson_interval
 from lenssteer.sweeps import sweep_answers
-from lenssteer.sweeps.search import CONSTRAINTS, Constraint, Goal, Plan, Space, read_result, run_search
+from lenssteer.sweeps.search import CONSTRAINTS, Constraint, Goal, Plan, Space, read_result, run_search, trials
 from lenssteer.sweeps.search.estimate import estimate
 
 ANGLES = tuple(float(angle) for angle in range(0, 360, 10))
@@ -155,22 +157,36 @@ def test_a_search_killed_again_and_again_ends_like_one_that_was_not(search, tmp_
 @pytest.mark.parametrize("write", [70, 95], ids=["before the second look", "while a batch is closed"])
 def test_a_search_killed_at_a_write_of_its_journal_ends_like_one_that_was_not(search, monkeypatch, write):
     """The journal then holds stages that the search, replayed, has not come to yet."""
-    from optuna.storages.journal import JournalFileBackend
-
-    plan, space, writes, append = Plan(trials=14), Space.range("degrees=0:360"), [], JournalFileBackend.append_logs
+    plan, space, writes, append = Plan(trials=14), Space.range("degrees=0:360"), [], trials._append
     whole = search("whole", space, plan=plan)
 
-    def counted(self, logs):
+    def counted(journal, logs):
         writes.append(len(logs))
         if len(writes) == write:
             os.kill(os.getpid(), signal.SIGKILL)
-        append(self, logs)
+        append(journal, logs)
 
-    monkeypatch.setattr(JournalFileBackend, "append_logs", counted)
+    monkeypatch.setattr(trials, "_append", counted)
     pid = in_child(lambda: search("killed", space, plan=plan))
     assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
     monkeypatch.undo()
     assert same(search("killed", space, plan=plan), whole)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3, 40, 90, 120])
+def test_a_journal_that_lost_its_end_is_written_again_from_what_was_measured(search, once, tmp_path, kept):
+    """As a machine that lost power may leave it: nothing in it waits for the disk."""
+    whole, folder = once
+    shutil.copytree(folder, tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    journal = tmp_path / "run" / "trials.journal"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert len(lines) > 120
+    journal.write_bytes(b"".join(lines[:kept]))
+    measured = (tmp_path / "run" / "measured.jsonl").read_bytes()
+    assert same(search("run"), whole)
+    assert (tmp_path / "run" / "measured.jsonl").read_bytes() == measured
+    assert journal.read_bytes().count(b"\n") - len(lines) in (0, 1), "a study that is opened again is one line"
 
 
 def test_torn_last_lines_are_dropped(search, once, tmp_path):
@@ -235,6 +251,49 @@ def test_settings_that_break_the_model_fail_and_the_others_go_on(demo, norm_out,
     assert [trial["state"] for trial in found.trials][-1] == "fail"
     assert "non-finite" in found.trials[-1]["why"]
     assert found.amount in (-1.0, -0.5)
+
+
+@pytest.mark.parametrize("kind", ["raised", "infinite"])
+def test_a_finalist_that_breaks_the_model_where_its_divergence_is_measured_fails(demo, norm_out, tmp_path, monkeypatch, kind):
+    measured = Reference.divergence
+
+    def divergence(self, steerer):
+        if steerer.provenance["coefficient"] != -1:
+            return measured(self, steerer)
+        if kind == "raised":
+            raise SteeringError("activations are not finite")
+        return Divergence(torch.full((4,), float("inf"), dtype=torch.float64), 0.0, 1)
+
+    monkeypatch.setattr(Reference, "divergence", divergence)
+
+    def run():
+        return run_search(demo, lambda amounts: norm_out.steerer("addition", coefficient=amounts), Space.grid("coefficient=-1,-0.5"),
+                          some("harmful", 4), tmp_path, wanted=some("harmless", 4), goal=Goal("refused", up=False), decoding=SHORT,
+                          constraints=[Constraint.parse("kl<=100")], plan=Plan(share=1.0))
+
+    found = run()
+    assert [trial["state"] for trial in found.trials] == ["fail", "complete"]
+    assert found.amount == -0.5
+    assert "not finite" in found.trials[0]["why"] if kind == "raised" else "KL divergence is inf" in found.trials[0]["why"]
+    assert run().as_dict() == found.as_dict()
+
+
+def test_a_setting_with_a_score_that_is_not_finite_fails_and_the_unsteered_model_says_so(demo, norm_out, tmp_path, monkeypatch):
+    broken = []
+
+    def scorer(*_args, **_options):
+        return lambda prompts, answers: {"nll": [float("nan") if broken or len(prompts) < 3 else 1.0 for _ in prompts]}
+
+    monkeypatch.setattr("lenssteer.sweeps.search.run.scorer_of", scorer)
+
+    def run(folder):
+        return run_search(demo, lambda amounts: norm_out.steerer("addition", coefficient=amounts), Space.grid("coefficient=-1,-0.5"),
+                          some("harmful", 4), tmp_path / folder, goal=Goal("nll"), constraints=[], decoding=SHORT)
+
+    assert [trial["state"] for trial in run("a").trials] == ["fail", "fail"]
+    broken.append(1)
+    with pytest.raises(SteeringError, match="unsteered: leave that score out"):
+        run("b")
 
 
 def test_sampled_answers_and_repeated_prompts_are_refused(search, demo, steerers, tmp_path):
