@@ -35,6 +35,8 @@ def damage(folder: Path, draw: Random) -> str:
             kinds = [as_bytes, as_json, as_json, as_json, as_json, as_text, as_text] + [as_place] * (draw.random() < 0.3)
         elif file.suffix == ".safetensors":
             kinds = [as_bytes, as_header, as_header, as_header, as_payload] + [as_place] * (draw.random() < 0.3)
+        elif file.suffix == ".gguf":
+            kinds = [as_bytes, as_number, as_number, as_number] + [as_place] * (draw.random() < 0.3)
         if file.is_file() and not file.is_symlink() and file.stat().st_size < 2**24:
             said.append(draw.choice(kinds)(file, draw))
             if file.suffix == ".safetensors" and draw.random() < 0.6:
@@ -63,6 +65,16 @@ def as_bytes(file: Path, draw: Random) -> str:
         content = bytearray(draw.randbytes(draw.choice((0, 1, 9, 300))) if kind == "random" else b"")
     file.write_bytes(content)
     return kind
+
+
+def as_number(file: Path, draw: Random) -> str:
+    """Four or eight bytes of the head become a number that claims something: a length, a count, a type, an offset."""
+    content, wide = bytearray(file.read_bytes()), draw.random() < 0.6
+    at = draw.randrange(max(min(len(content), 320) - 8, 1))
+    number = draw.choice((*NUMBERS, *range(16)))
+    content[at : at + (8 if wide else 4)] = struct.pack("<Q", number) if wide else struct.pack("<I", number % 2**32)
+    file.write_bytes(content)
+    return "number"
 
 
 def as_text(file: Path, draw: Random) -> str:

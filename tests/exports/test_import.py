@@ -1,6 +1,7 @@
 """Vectors and planes of other tools: written as they write them, read, and compared with what they add."""
 
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -274,3 +275,40 @@ def test_options_that_do_not_fit_are_refused(tmp_path, load):
         load(tmp_path / "v.safetensors", sites="resid_post.2")
     with pytest.raises(FileError, match="no control vector"):
         load(tmp_path / "v.safetensors", source="repeng")
+
+
+def lists_without_end(path):
+    import gguf
+
+    content = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"x"
+    path.write_bytes(content + struct.pack("<IIQ", gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.UINT8, 2**60))
+
+
+def ends_early(path):
+    import gguf
+
+    writer = gguf.GGUFWriter(path, "controlvector")
+    writer.add_tensor("direction.1", np.ones(D, np.float32))
+    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
+        write()
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def quantized(path):
+    import gguf
+
+    writer = gguf.GGUFWriter(path, "controlvector")
+    writer.add_tensor("direction.1", gguf.quants.quantize(np.ones((1, D), np.float32), gguf.GGMLQuantizationType.Q8_0),
+                      raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
+        write()
+
+
+@pytest.mark.parametrize(("write", "message"), [
+    (lists_without_end, "it holds a list, as models do"), (ends_early, "it ends before byte"), (quantized, "stored as Q8_0"),
+])
+def test_a_gguf_file_that_is_no_whole_control_vector_is_refused_at_once(tmp_path, load, write, message):
+    pytest.importorskip("gguf", reason="the gguf package is not installed")
+    write(tmp_path / "v.gguf")
+    with pytest.raises(FileError, match=message):
+        load(tmp_path / "v.gguf")
