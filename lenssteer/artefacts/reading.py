@@ -103,3 +103,9 @@ def sha256_of_file(file: BufferedIOBase) -> str:
     while piece := file.read(CHUNK):
         digest.update(piece)
     return digest.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file; see `opened` for errors."""
+    with opened(path, limits.TENSORS) as file:
+        return sha256_of_file(file)

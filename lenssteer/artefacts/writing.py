@@ -4,6 +4,7 @@ A new file is written beside its place, flushed to the disk, moved there, and th
 whatever moment and after whatever crash, finds the old content whole or the new one.
 """
 
+import glob
 import os
 import secrets
 from collections.abc import Iterator
@@ -38,12 +39,29 @@ def beside(path: Path) -> Iterator[Path]:
             part.unlink()
 
 
+def clear_parts(folder: Path, begins: str = ".") -> None:
+    """Remove what killed processes left of files they were writing; for who is the only process that writes there.
+
+    Args:
+        folder: Where the files would have been.
+        begins: Of their names, the dot in front included.
+    """
+    for part in folder.glob(f"{glob.escape(begins)}*{PART}"):
+        with suppress(OSError):
+            part.unlink()
+
+
 def settle(part: Path, path: Path) -> None:
     """Flush a file to the disk and move it to its place."""
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
+    flush_file(part)
     os.replace(part, path)
     flush_folder(path.parent)
+
+
+def flush_file(path: Path) -> None:
+    """Flush what was written to a file to the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def flush_folder(folder: Path) -> None:
@@ -62,13 +80,15 @@ def write_text(path: Path, text: str, *, follow: bool = False) -> None:
     Args:
         path: The file; an older one is replaced.
         text: Its content.
-        follow: Whether the path is a user's choice: a link is followed, and a pipe or device is written to. Otherwise
-            the new file takes the place of whatever stands there.
+        follow: Whether the path is a user's choice: its folder is made if absent, a link is followed, and a pipe or
+            device is written to. Otherwise the new file takes the place of whatever stands there.
 
     Raises:
         FileError: when it cannot be written.
     """
     try:
+        if follow:
+            path.parent.mkdir(parents=True, exist_ok=True)
         if follow and path.exists() and not path.is_file():
             path.write_bytes(text.encode())
             return

@@ -13,8 +13,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lenssteer.artefacts.unfinished import Unfinished
 from lenssteer.capture.encoding import encode_contrast
 from lenssteer.capture.positions import ReadAt
+from lenssteer.capture.resuming import Sums, key_of
 from lenssteer.errors import ParameterError, SteeringError
 from lenssteer.maths import Moments
 from lenssteer.models import LensModel
@@ -144,6 +146,7 @@ def capture_moments(
     scatter: bool = False,
     batch_tokens: int | None = None,
     progress: str = "",
+    kept: Unfinished | None = None,
 ) -> ClassMoments:
     """Moments of both classes at every site, from one pass over all prompts.
 
@@ -157,34 +160,19 @@ def capture_moments(
         scatter: Whether to keep [d_model, d_model] sums a site and class; means need none.
         batch_tokens: Most padded tokens of a batch; None finds it from the memory that is free.
         progress: Label of a progress bar; "" for none.
+        kept: What an earlier process read, and where this one keeps what it reads, every few seconds.
 
     Raises:
         PromptError: when a prompt is empty, too long, or has no token at `at`.
         SteeringError: when an activation is not finite.
+        FileError: when what is kept cannot be written or read.
     """
     sites = sorted(sites)
     at = ReadAt.parse(at)
     encoded = encode_contrast(model, contrast, template=template, system=system, at=at)
-    totals: dict[str, Moments] = {}
-    held: list[tuple[Tensor, Tensor]] = []
-    for rows, read in activations(model, encoded, sites, at, batch_tokens=batch_tokens,
-                                  progress=progress):
-        held.append((rows < len(contrast.positive), read))
-        if sum(part.numel() for _, part in held) >= HELD_VALUES:
-            _absorb(totals, held, scatter)
-    _absorb(totals, held, scatter)
-    return ClassMoments(tuple(sites), **totals)
-
-
-def _absorb(totals: dict[str, Moments], held: list[tuple[Tensor, Tensor]], scatter: bool) -> None:
-    """Merge what is held into the totals, and hold nothing."""
-    if not held:
-        return
-    is_positive, read = torch.cat([mark for mark, _ in held]), torch.cat([part for _, part in held], 1)
-    held.clear()
-    unit = read / read.norm(dim=-1, keepdim=True).clamp_min(1e-30)
-    for name, chosen in (("positive", is_positive), ("negative", ~is_positive)):
-        if chosen.any():
-            for key, batch in ((name, Moments.of(read[:, chosen], scatter=scatter)),
-                               (name + "_unit", Moments.of(unit[:, chosen], scatter=False))):
-                totals[key] = totals[key] + batch if key in totals else batch
+    key = key_of(kept, model, encoded, len(contrast.positive), sites, at, f"moments {scatter}") if kept else ""
+    with Sums(scatter, HELD_VALUES, len(contrast.positive), len(encoded), kept, key) as sums:
+        left = [encoded[i] for i in sums.left.tolist()]
+        for rows, read in activations(model, left, sites, at, batch_tokens=batch_tokens, progress=progress):
+            sums.add(sums.left[rows], read)
+    return ClassMoments(tuple(sites), **sums.totals)

@@ -7,9 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lenssteer.artefacts.unfinished import Unfinished
 from lenssteer.capture.capture import ClassMoments, activations
 from lenssteer.capture.encoding import encode_contrast
 from lenssteer.capture.positions import ReadAt
+from lenssteer.capture.resuming import Samples, key_of
 from lenssteer.maths import Moments
 from lenssteer.models import LensModel
 from lenssteer.prompts import AnswerContrast, ContrastSet
@@ -46,6 +48,7 @@ def capture_samples(
     template: str | None = None,
     system: str | None = None,
     progress: str = "",
+    kept: Unfinished | None = None,
 ) -> ClassSamples:
     """Activations of both classes at every site, from one pass over all prompts; 4 n d_model bytes a site.
 
@@ -57,15 +60,23 @@ def capture_samples(
         template: Prompt format; see `lenssteer.prompts.chat`.
         system: System prompt for all.
         progress: Label of a progress bar; "" for none.
+        kept: What an earlier process read, and where this one keeps what it reads, every few seconds.
 
     Raises:
         PromptError: when a prompt is empty, too long, or has no token at `at`.
         SteeringError: when an activation is not finite.
+        FileError: when what is kept cannot be written or read.
     """
-    sites = tuple(sorted(sites))
-    encoded = encode_contrast(model, contrast, template=template, system=system, at=ReadAt.parse(at))
+    sites, at = tuple(sorted(sites)), ReadAt.parse(at)
+    encoded = encode_contrast(model, contrast, template=template, system=system, at=at)
     read = torch.empty(len(sites), len(encoded), model.card.d_model)
-    for rows, batch in activations(model, encoded, sites, ReadAt.parse(at), progress=progress):
-        read[:, rows] = batch
+    key = key_of(kept, model, encoded, len(contrast.positive), sites, at, "samples") if kept else ""
+    with Samples(kept, key, len(encoded)) as done:
+        for rows, batch in done.earlier:
+            read[:, rows] = batch
+        left = [encoded[i] for i in done.left.tolist()]
+        for places, batch in activations(model, left, sites, at, progress=progress):
+            read[:, done.left[places]] = batch
+            done.add(done.left[places], batch)
     n = len(contrast.positive)
     return ClassSamples(sites, read[:, :n], read[:, n:])

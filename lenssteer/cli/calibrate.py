@@ -63,15 +63,20 @@ def calibrate(
     gpus_per_worker: GpusOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn directions, a plane and discriminative sites from two prompt files."""
+    """Learn directions, a plane and discriminative sites from two prompt files; the same command goes on where a
+    killed one stopped."""
     require_writable(output / "calibration.json")
     contrast = _contrast(positive, negative, pairs, column, limit, seed)
     options = {"sites": sites, "at": at or ("answer(-2)" if pairs else "last"), "rule": rule, "system": system,
                "finder": finder, "plane": plane, "scatter": scatter, "samples": samples, "progress": "reading prompts"}
     if ray is None:
+        from lenssteer.artefacts.lines import pieces_inside
+        from lenssteer.artefacts.unfinished import unfinished
         from lenssteer.recipe import calibrate as learn
 
-        calibration = learn(load(model, backend, device, dtype, template), contrast, **options)
+        with unfinished(pieces_inside(output), "calibrating into", {"dtype": dtype, "device": device}) as kept:
+            calibration = learn(load(model, backend, device, dtype, template), contrast, kept=kept, **options)
+            calibration.save(output)
     else:
         from lenssteer.cli.pool import pool_of, spec_of
         from lenssteer.cluster import cluster_calibrate
@@ -79,7 +84,7 @@ def calibrate(
         with pool_of(ray, workers, gpus_per_worker, device) as pool:
             [calibration] = cluster_calibrate(pool, [spec_of(model, backend, device, dtype, template)], contrast,
                                               **options)
-    calibration.save(output)
+        calibration.save(output)
     if as_json:
         emit({"output": str(output), "direction": str(calibration.direction.site),
               "discriminative": [str(site) for site in calibration.discriminative], "layers": calibration.table(),

@@ -1,5 +1,6 @@
 """`lenssteer converse`: conversations of several turns, steered beside unsteered, turn by turn."""
 
+import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -61,6 +62,7 @@ def converse(
     as_json: JsonOption = False,
 ) -> None:
     """Hold conversations, steered and not: repetition, drift, refusals and length at each turn."""
+    from lenssteer.artefacts.writing import write_text
     from lenssteer.evals.multi_turn import multi_turn
     from lenssteer.models import Decoding
     from lenssteer.prompts.conversations import read_conversations
@@ -76,10 +78,7 @@ def converse(
     record = {"model": asdict(lens.card), "conversations_file": str(conversations), "method": steerer and method,
               "max_new_tokens": max_new_tokens, "system": system, "template": lens.template, **result}
     if output is not None:
-        import json
-
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(record, indent=2, ensure_ascii=False), encoding="utf-8")
+        write_text(output, json.dumps(record, indent=2, ensure_ascii=False) + "\n", follow=True)
     if as_json:
         emit(record)
         return

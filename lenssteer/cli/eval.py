@@ -2,6 +2,9 @@
 
 import json
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +31,7 @@ from lenssteer.cli.options import (
     named_values,
     require_writable,
 )
+from lenssteer.cli.record import place_of
 
 
 @friendly
@@ -74,6 +78,8 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure capability on lm-eval tasks, unsteered and steered on the same items, and what steering retains."""
+    from lenssteer.artefacts.writing import write_text
+
     if output is not None:
         require_writable(output)
     named = list(dict.fromkeys(name.strip() for name in tasks.split(",") if name.strip()))
@@ -81,27 +87,24 @@ def evaluate(
     require_torch(engine, {"--ray": ray, **files})
     _require_lm_eval(set(named) != set(files) or not files)
     steerer, template = steerer_of(steer, method, named_values(settings or []), sites, source, where, template)
-    found: dict[str, Any] = {}
     closed = [name for name in named if name not in files]
     options = {"data": data, "shots": num_fewshot, "limit": limit, "chat": chat, "seed": seed,
                "batch_size": batch_size, "progress": not as_json}
-    if ray is not None:
-        _refuse_open(files)
-        from lenssteer.cli.pool import pool_of, spec_of
-        from lenssteer.cluster import cluster_capability
-
-        with pool_of(ray, workers, gpus_per_worker, device) as pool:
-            found = cluster_capability(pool, spec_of(model, backend, device, dtype, template), closed, steerer,
-                                       **options)
-    lens = None if ray is not None else load_speaker(model, engine, engine_settings, backend, device, dtype, template)
-    if lens is not None and (closed or not files):
-        from lenssteer.evals.benchmarks import measure_capability
-
-        found = measure_capability(lens, closed, steerer, **options)
-    if judge is not None and files:
-        found["open_ended"] = _open_ended(lens, steerer, files, judge, limit, max_new_tokens, seed, batch_size)
-    if output is not None:
-        _write(output, found)
+    about = {"backend": backend.value, "device": device, "dtype": dtype, "engine": engine.value,
+             "engine_settings": engine_settings, "template": template}
+    with _pieces(output, about) as kept:
+        if ray is not None:
+            _refuse_open(files)
+            found = _spread(ray, workers, gpus_per_worker, (model, backend, device, dtype, template), closed, steerer,
+                            {**options, "kept": kept})
+        else:
+            lens = load_speaker(model, engine, engine_settings, backend, device, dtype, template)
+            found = _closed(lens, closed, steerer, {**options, "kept": kept}) if closed or not files else {}
+            if judge is not None and files:
+                found["open_ended"] = _open_ended(lens, steerer, files, judge, limit, max_new_tokens, seed, batch_size,
+                                                  kept)
+        if output is not None:
+            write_text(output, json.dumps(found, indent=1, ensure_ascii=False, default=str) + "\n", follow=True)
     if as_json:
         emit(_brief(found))
         return
@@ -110,6 +113,37 @@ def evaluate(
     for result in found.get("open_ended", []):
         for line in lines(result):
             typer.echo(line)
+
+
+@contextmanager
+def _pieces(output: Path | None, about: Mapping[str, Any]) -> Iterator[Any]:
+    """What an earlier process finished of a file; nothing is kept where no file is written."""
+    from lenssteer.artefacts.lines import pieces_beside
+    from lenssteer.artefacts.unfinished import unfinished
+    from lenssteer.artefacts.writing import clear_parts
+
+    if output is None or (output.exists() and not output.is_file()):
+        yield None
+        return
+    with unfinished(pieces_beside(output), "evaluating into", about) as kept:
+        clear_parts(output.parent, f".{place_of(output).name}.")
+        yield kept
+
+
+def _closed(lens: Any, names: list[str], steerer: Any, options: dict[str, Any]) -> dict[str, Any]:
+    from lenssteer.evals.benchmarks import measure_capability
+
+    return measure_capability(lens, names, steerer, **options)
+
+
+def _spread(address: str, workers: int | None, gpus: float | None, loading: tuple[Any, ...], names: list[str],
+            steerer: Any, options: dict[str, Any]) -> dict[str, Any]:
+    from lenssteer.cli.pool import pool_of, spec_of
+    from lenssteer.cluster import cluster_capability
+
+    _model, _backend, device, *_rest = loading
+    with pool_of(address, workers, gpus, device) as pool:
+        return cluster_capability(pool, spec_of(*loading), names, steerer, **options)
 
 
 def _require_lm_eval(wanted: bool) -> None:
@@ -129,13 +163,25 @@ def _refuse_open(files: dict[str, Path]) -> None:
 
 
 def _open_ended(lens: Any, steerer: Any, files: dict[str, Path], judge: str, limit: int | None, tokens: int, seed: int,
-                batch_size: int | None) -> list[dict[str, Any]]:
+                batch_size: int | None, kept: Any) -> list[dict[str, Any]]:
+    """Results of the tasks; one that an earlier process finished is not run again."""
+    from lenssteer.artefacts.reading import file_sha256
+    from lenssteer.evals.benchmarks.saved import identity
     from lenssteer.evals.open_ended import run_open_ended
     from lenssteer.models import Decoding
 
-    return [run_open_ended(name, lens, steerer, path, judge, limit, decoding=Decoding(tokens, seed=seed),
-                           batch_size=batch_size, progress=name if sys.stderr.isatty() else "")
-            for name, path in files.items()]
+    results = []
+    for name, path in files.items():
+        key = "" if kept is None else kept.key(
+            task=name, data=file_sha256(path), card=asdict(lens.card), steerer=identity(steerer), judge=judge,
+            limit=limit, tokens=tokens, seed=seed, batch_size=batch_size)
+        earlier = [] if kept is None else kept.found(key)
+        results.append(earlier[0] if earlier else run_open_ended(
+            name, lens, steerer, path, judge, limit, decoding=Decoding(tokens, seed=seed), batch_size=batch_size,
+            progress=name if sys.stderr.isatty() else ""))
+        if kept is not None and not earlier:
+            kept.keep(key, json.loads(json.dumps(results[-1], default=str)))
+    return results
 
 
 def _brief(found: dict[str, Any]) -> dict[str, Any]:
@@ -145,16 +191,6 @@ def _brief(found: dict[str, Any]) -> dict[str, Any]:
         kept["open_ended"] = [{key: value for key, value in result.items() if key != "items"}
                               for result in kept["open_ended"]]
     return kept
-
-
-def _write(path: Path, found: dict[str, Any]) -> None:
-    from lenssteer.errors import FileError
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(found, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error}") from error
 
 
 def _print(found: dict[str, Any]) -> None:

@@ -50,6 +50,7 @@ COMMANDS = {
                 bench),
 }
 """Every command, in the panels of --help."""
+INTERRUPTED = 130
 NAMES = {"evaluate": "eval", "import_": "import"}
 """Commands whose names Python keeps for itself."""
 
@@ -79,4 +80,7 @@ def main() -> None:
 
         welcome()
     else:
-        app()
+        try:
+            app()
+        except KeyboardInterrupt:  # before a command began, while its modules were imported
+            sys.exit(INTERRUPTED)

@@ -54,8 +54,11 @@ BatchSizeOption = Annotated[Any, typer.Option(
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
-KEEPS = ("auto", "search", "sweep")
-"""Commands whose output folder holds what is finished, so that the same command goes on from there."""
+KEEPS = ("auto", "calibrate", "evaluate", "search", "sweep")
+"""Commands that keep what is finished in their output folder, or beside their file, so that the same command goes on
+from there."""
+PIECES = ("calibrate", "evaluate")
+"""Those that keep pieces until the result is written; see `lenssteer.artefacts.unfinished`."""
 INTERRUPTED = 130
 
 
@@ -91,8 +94,12 @@ def _fail(kind: str, message: str, as_json: bool) -> None:
 
 def _how_to_go_on(command: str, output: Path | None) -> str:
     """What is left of an interrupted command."""
-    if command in KEEPS and (output is None or output.exists()):
-        return f"what is finished is kept{f' in {output}' if output else ''}; the same command goes on from there."
+    from lenssteer.artefacts.lines import pieces_beside, pieces_inside
+
+    places = [] if output is None else [pieces_inside(output), pieces_beside(output)] if command in PIECES else [output]
+    place = next((place for place in places if place.exists()), None)
+    if command in KEEPS and (place or (output is None and command not in PIECES)):
+        return f"what is finished is kept{f' in {place}' if place else ''}; the same command goes on from there."
     return "nothing was written; the same command begins anew."
 
 

@@ -12,7 +12,7 @@ Every array may carry a leading `rows` axis of its own: row i of a batch then ge
 all rows is stored, and multiplied, once. The cost is O(rank * d_model) a token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Literal
@@ -21,7 +21,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lenssteer.edits.arithmetic import affine, is_large, line_by_line, rounding, spread, with_norm_rule
+from lenssteer.edits.arithmetic import spread
+from lenssteer.edits.plan import Plan
 from lenssteer.edits.stacking import padded, stacked
 from lenssteer.errors import ParameterError, ShapeError
 
@@ -121,6 +122,11 @@ class LowRankEdit:
         """1 for coordinates that are written, 0 for those that only open gates."""
         return (self.write != 0).any(-1).to(self.write)
 
+    @cached_property
+    def plan(self) -> Plan:
+        """How it is applied, with all that is the same for every activation worked out."""
+        return Plan(self)
+
     @property
     def rank(self) -> int:
         """Number of coordinates read and written."""
@@ -212,7 +218,8 @@ class LowRankEdit:
         return self if self.rows else replace(self, offset=self.offset.expand(rows, -1))
 
 
-def apply_edit(edit: LowRankEdit, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+def apply_edit(edit: LowRankEdit, h: Float[Tensor, "*batch d_model"],
+               admit: Callable[[Tensor], Tensor] | None = None) -> Float[Tensor, "*batch d_model"]:
     """Apply `edit` to activations.
 
     Coordinates are computed in float32 (float64 activations: in float64) whatever the dtype of `h`; the change is
@@ -221,55 +228,33 @@ def apply_edit(edit: LowRankEdit, h: Float[Tensor, "*batch d_model"]) -> Float[T
     Args:
         edit: Any low-rank edit; with rows, the first axis of `h` is the row.
         h: Activations, any number of leading axes.
+        admit: What becomes of the update u [*batch, rank] before it is written.
 
     Raises:
         ShapeError: when d_model or the number of rows disagrees.
+        ParameterError: when `admit` is given for an edit with a norm rule, which is about whole activations.
     """
     _check(edit, h)
-    flat = h if edit.rows is None else h.reshape(h.shape[0], -1, h.shape[-1])
+    if admit is not None and edit.norm != "none":
+        raise ParameterError(f"an update cannot be admitted in part under norm={edit.norm!r}; choose between h and "
+                             "the edited activation.")
     dtype = torch.float64 if h.dtype == torch.float64 else torch.float32
     edit = edit if edit.read.dtype == dtype and edit.read.device == h.device else edit.to(h.device, dtype)
-    if h.is_cuda:
+    if h.is_cuda and admit is None:
         from lenssteer.edits import fused
 
         if fused.is_worth_it(h):
             return fused.apply_fused(edit, h)
-    wide = flat.to(dtype)
-    if edit.norm != "none":
-        delta = with_norm_rule(_update(edit, wide) @ edit.write, wide, edit.norm)
-    elif edit.is_constant:
-        delta = edit.constant
-    elif wide is flat and is_large(flat, edit.rank):
-        return line_by_line(flat, _update(edit, flat), edit.write).reshape(h.shape)
-    else:
-        delta = _update(edit, wide) @ edit.write
-    return (flat + delta.to(h.dtype)).reshape(h.shape)
+    flat = h.reshape(-1, h.shape[-1]) if edit.rows is None else h.reshape(len(h), -1, h.shape[-1])
+    if admit is None:
+        return edit.plan(flat).reshape(h.shape)
+    u = admit(edit.plan.update(flat).reshape(*h.shape[:-1], edit.rank))
+    return edit.plan.moved(flat, u.reshape(*flat.shape[:-1], edit.rank)).reshape(h.shape)
 
 
 def coordinates(edit: LowRankEdit, h: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch rank"]:
     """What the edit reads: c = read h + bias, in the dtype of the edit's arrays."""
     return h @ edit.read.mT + spread(edit.bias, 1)
-
-
-def _update(edit: LowRankEdit, h: Tensor) -> Tensor:
-    if edit.gate is None and not edit.is_radial and edit.rows is None:
-        return affine(h, *edit.affine)
-    c = coordinates(edit, h)
-    u = c @ edit.gain.mT + spread(edit.offset, 1)
-    if edit.is_radial:
-        u = u + _radius(edit, c, h) * spread(edit.radial, 1)
-    if edit.gate is None or edit.threshold is None:
-        return u
-    gate, margin = spread(edit.gate, 2), (c - spread(edit.threshold, 1)).unsqueeze(-2)
-    return torch.where(((gate * margin > 0) | (gate == 0)).all(-1), u, torch.zeros_like(u))
-
-
-def _radius(edit: LowRankEdit, c: Tensor, h: Tensor) -> Tensor:
-    c = c * spread(edit.written, 1)
-    if edit.radius == "plane":
-        return c.norm(dim=-1, keepdim=True)
-    rest = (h - c @ edit.read).norm(dim=-1, keepdim=True)
-    return torch.where(rest > rounding(h), rest, 0)
 
 
 def _check(edit: LowRankEdit, h: Tensor) -> None:

@@ -100,7 +100,7 @@ def _json(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _gguf(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with opened(path, limits.TENSORS):
-        reader = _bounded(package())(path)
+        reader = _bounded(package(), path)(path)
     texts = {name: one for name, one in reader.fields.items() if one.types and one.types[0].name == "STRING"}
     for one in reader.tensors:
         if one.tensor_type.name not in ("F16", "F32", "F64"):
@@ -109,19 +109,21 @@ def _gguf(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             {name: bytes(one.parts[-1]).decode("utf-8", "replace") for name, one in texts.items()})
 
 
-def _bounded(gguf: Any) -> Any:
+def _bounded(gguf: Any, path: Path) -> Any:
     """gguf's reader, for control vectors only; alone it walks lists as long as a file claims, whatever the file has."""
 
     class Bounded(gguf.GGUFReader):
         def _get(self, offset: Any, dtype: Any, count: Any = 1, override_order: Any = None) -> Any:
             found = super()._get(offset, dtype, count, override_order)
             if len(found) != int(count):
-                raise ValueError(f"it ends before byte {offset} and the {count} values that it announces there")
+                raise FileError(f"{path} is damaged: it ends before the {count} values that it announces at byte {offset}. "
+                                "Copy it again, or make it again.")
             return found
 
         def _get_field_parts(self, orig_offs: Any, raw_type: Any) -> Any:
             if raw_type == gguf.GGUFValueType.ARRAY:
-                raise ValueError("it holds a list, as models do and control vectors do not")
+                raise FileError(f"{path} is no control vector: it holds a list, as models do. Expected direction.N, one "
+                                "vector a layer.")
             return super()._get_field_parts(orig_offs, raw_type)
 
     return Bounded

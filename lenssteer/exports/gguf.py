@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from lenssteer.artefacts.lines import apart
+from lenssteer.artefacts.writing import settle
 from lenssteer.errors import FileError, SteeringError
 from lenssteer.exports.carrying import plain_edits
 from lenssteer.models.affine import Affine
@@ -41,7 +43,16 @@ def export_gguf(steerer: Steerer, path: Path | str) -> Path:
     hint = re.sub("(ForCausalLM|LMHeadModel)$", "", steerer.card.architecture).lower() if steerer.card else ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        writer = gguf.GGUFWriter(path, ARCHITECTURE)
+        with apart(path.resolve()) as place:
+            _write(gguf.GGUFWriter(place / path.name, ARCHITECTURE), hint, vectors)
+            settle(place / path.name, path.resolve())
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error}") from error
+    return path
+
+
+def _write(writer: Any, hint: str, vectors: dict[int, Float64[Tensor, " d_model"]]) -> None:
+    try:
         writer.add_string(f"{ARCHITECTURE}.model_hint", hint)
         writer.add_uint32(f"{ARCHITECTURE}.layer_count", len(vectors))
         for layer, vector in sorted(vectors.items()):
@@ -49,10 +60,8 @@ def export_gguf(steerer: Steerer, path: Path | str) -> Path:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
+    finally:
         writer.close()
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error}") from error
-    return path
 
 
 def control_vectors(steerer: Steerer) -> dict[int, Float64[Tensor, " d_model"]]:

@@ -7,6 +7,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from lenssteer.artefacts.lines import apart
+from lenssteer.artefacts.writing import settle
 from lenssteer.edits import LowRankEdit
 from lenssteer.errors import FileError, MismatchError
 from lenssteer.exports import torch_lines as lines
@@ -26,7 +28,8 @@ def export_torch(steerer: Steerer, model: str | Path, folder: str | Path) -> Pat
         with steered(hf_model):
             hf_model.generate(**inputs)
 
-    The file holds only the lines of the formula that this steerer uses.
+    The file holds only the lines of the formula that this steerer uses. It comes last: a folder without it is not
+    finished.
 
     Args:
         steerer: Low-rank edits, where="all", "prompt" or "generated".
@@ -49,8 +52,13 @@ def export_torch(steerer: Steerer, model: str | Path, folder: str | Path) -> Pat
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, folder / TENSORS)
-        (folder / FILE).write_text(text, encoding="utf-8")
+        with apart(folder / FILE) as place:
+            save_file(tensors, place / TENSORS)
+            (place / FILE).write_text(text, encoding="utf-8")
+            # An older file may not meet new tensors.
+            (folder / FILE).unlink(missing_ok=True)
+            for name in (TENSORS, FILE):
+                settle(place / name, folder / name)
     except (OSError, SafetensorError) as error:
         raise FileError(f"cannot write {folder}: {error}") from error
     return folder

@@ -90,7 +90,7 @@ def _spectrum(data: Moments | Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([singular, singular.new_zeros(missing)]).flip(0), rows.flip(0).T
 
 
-def _count(singular: Tensor, rule: str, value: float) -> int:
+def _count(singular: Tensor, rule: str, value: float | int) -> int:
     if rule == "ratio":
         return int(len(singular) * value)
     if rule == "energy":

@@ -1,12 +1,14 @@
 """A checkpoint with steering written into its weights, shard by shard, proved before it gets its name."""
 
-import shutil
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lenssteer.artefacts.lines import apart
+from lenssteer.artefacts.writing import flush_folder
 from lenssteer.errors import FileError, ModelError
 from lenssteer.models.checkpoint import Checkpoint
 from lenssteer.models.folding import fold
@@ -60,22 +62,34 @@ def bake(
     folds = fold(checkpoint.shapes, checkpoint.config, edits, force=force, untie=untie)
     refuse_integers({name: checkpoint.dtypes[name] for name in [*folds.changes, *folds.created]
                      if name in checkpoint.dtypes and name not in checkpoint.floating})
-    if target.exists():
-        raise FileError(f"{target} exists; name a new folder for the copy.")
-    loading = {"backend": backend, "dtype": dtype, "device": device, "template": template}
-    witness = _witness(load_model(source, **loading), edits, prompts, accept) if proof else None
-    part = target.with_name(target.name + ".part")
-    try:
+    with apart(target) as place:
+        if target.exists():
+            raise FileError(f"{target} exists; name a new folder for the copy.")
+        loading = {"backend": backend, "dtype": dtype, "device": device, "template": template}
+        part = place / target.name
+        witness = _witness(load_model(source, **loading), edits, prompts, accept) if proof else None
         checkpoint.rewrite(part, folds.stored, folds.config)
         found = witness.compare(load_model(part, **loading)) if witness is not None else None
         if found is not None and not found.holds and not force:
             raise ModelError(f"the copy differs from the model steered at run time by {found.difference:.3g} logits, "
                              f"where steering changes {found.effect:.3g}; nothing was written. Use the steerer, or "
                              "force=True.")
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        _name(part, target)
     return found
+
+
+def _name(part: Path, target: Path) -> None:
+    """Give a finished folder its name.
+
+    Raises:
+        FileError: when another process was first, or the folder cannot be moved.
+    """
+    try:
+        os.rename(part, target)
+        flush_folder(target.parent)
+    except OSError as error:
+        raise FileError(f"cannot name the finished copy {target}: {error}. Give the same command again, with a new "
+                        "name where it exists.") from error
 
 
 def _witness(model: LensModel, edits: Mapping[Site, Any], prompts: Sequence[Prompt],

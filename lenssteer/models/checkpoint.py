@@ -16,6 +16,7 @@ from torch import Tensor
 from lenssteer.artefacts import limits
 from lenssteer.artefacts.header import read_header
 from lenssteer.artefacts.reading import opened, read_object
+from lenssteer.artefacts.writing import flush_file, write_text
 from lenssteer.errors import FileError, ModelError
 from lenssteer.models.loading import DEMOS
 
@@ -85,8 +86,12 @@ class Checkpoint:
             config: Entries of the config that change.
 
         Raises:
-            FileError: when the target cannot be written.
+            FileError: when the target cannot be written, or the source has gone.
         """
+        gone = next((name for name in self.shards if not (self.folder / name).is_file()), None)
+        if gone is not None:
+            raise FileError(f"{self.folder / gone} has gone since it was first read; bring the folder back, and give "
+                            "the same command again.")
         try:
             target.mkdir(parents=True)
             for path in self.folder.iterdir():
@@ -98,6 +103,7 @@ class Checkpoint:
                     for name in old.keys():  # noqa: SIM118  # not a dict
                         tensors |= stored(name, old.get_tensor(name))
                     save_file(tensors, target / shard, old.metadata())
+                    flush_file(target / shard)
                     _index(target, shard, {name: t for name, t in tensors.items() if name not in self.shapes})
                     del tensors
             _configure(target, config)
@@ -112,7 +118,7 @@ def _configure(target: Path, entries: Mapping[str, Any]) -> None:
     config = json.loads((target / "config.json").read_text(encoding="utf-8"))
     for part in (config, config.get("text_config", {})):
         part.update(entries)
-    (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_text(target / "config.json", json.dumps(config, indent=2) + "\n")
 
 
 def _index(target: Path, shard: str, new: Mapping[str, Tensor]) -> None:
@@ -123,7 +129,7 @@ def _index(target: Path, shard: str, new: Mapping[str, Tensor]) -> None:
     index["weight_map"] |= dict.fromkeys(new, shard)
     size = sum(t.numel() * t.element_size() for t in new.values())
     index.get("metadata", {}).update(total_size=index.get("metadata", {}).get("total_size", 0) + size)
-    (target / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    write_text(target / INDEX, json.dumps(index, indent=2) + "\n")
 
 
 def model_folder(source: str | Path) -> Path:

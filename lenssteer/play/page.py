@@ -10,15 +10,20 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 
 import gradio as gr
 from gradio.themes import Base
+from starlette.middleware import Middleware
 
+from lenssteer.engines.own_address import is_this_machine
 from lenssteer.errors import ParameterError
 from lenssteer.play import markup
 from lenssteer.play.bench import Bench
 from lenssteer.play.controls import choose_method, choose_more, choose_reply, choose_sites, offered_methods
+from lenssteer.play.door import MOST_BYTES, Door
 from lenssteer.play.events import Events
 from lenssteer.play.reproduction import Loading
 
 LOCAL = "127.0.0.1"
+WAITING = 256
+"""Events that may wait for an answer; later ones are refused."""
 EXAMPLES = ("how do i build a red bomb ?", "how do i paint a red cake ?", "what is the color of a lemon ?")
 """Of the demo world: one that is refused, one that is helped with, and a fact."""
 DEMO = ('<p class="fine">It refuses harmful requests, the positive class of its calibrations. Its guides are nonsense '
@@ -155,10 +160,13 @@ def serve(page: gr.Blocks, *, host: str = LOCAL, port: int | None = None, share:
     """
     if port is not None and not 1 <= port <= 65535:
         raise ParameterError(f"port must be from 1 to 65535; got {port}.")
+    door = Middleware(Door, local=not share and is_this_machine(host))
+    page.queue(max_size=WAITING)
     try:
         _, address, public = page.launch(
             server_name=host, server_port=port, share=share, prevent_thread_lock=True, quiet=True, ssr_mode=False,
             show_error=True, footer_links=[], enable_monitoring=False, run_history=False, inbrowser=False,
+            app_kwargs={"middleware": [door]}, max_file_size=MOST_BYTES,
             theme=Base(primary_hue="orange", font=["system-ui", "sans-serif"],
                                  font_mono=["ui-monospace", "monospace"]),
             css_paths=Path(__file__).parent / "page.css")

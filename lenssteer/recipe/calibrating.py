@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from time import perf_counter
 
+from lenssteer.artefacts.unfinished import Unfinished
 from lenssteer.capture import ClassMoments, ClassSamples, ReadAt, capture_moments, capture_samples
 from lenssteer.directions import FINDERS, PLANES, RULES, require_finder
 from lenssteer.errors import ParameterError
@@ -33,6 +34,7 @@ def calibrate(
     plane: str = "pca",
     progress: str = "",
     readers: Readers = (capture_samples, capture_moments),
+    kept: Unfinished | None = None,
 ) -> Calibration:
     """Learn directions, a plane and discriminative sites from a contrast set, in one pass over its prompts.
 
@@ -52,9 +54,10 @@ def calibrate(
         plane: What plane rotations turn in; see `directions.PLANES`.
         progress: Label of a progress bar; "" for none.
         readers: What reads samples, and what reads moments; `lenssteer.cluster` has those of a cluster.
+        kept: What an earlier process read, and where this one keeps what it reads; see `unfinished`.
 
     Raises:
-        PromptError, SiteError, DirectionError, SteeringError: see the modules that raise them.
+        PromptError, SiteError, DirectionError, SteeringError, FileError: see the modules that raise them.
 
     Source: Dang & Ngo 2026, arXiv:2601.19375, section 3.
     """
@@ -70,7 +73,7 @@ def calibrate(
         scatter = "scatter" in needs or 2 * len(wanted) * model.card.d_model**2 * 8 <= KEPT_BYTES
     if samples is None:
         samples = "samples" in needs or count * len(wanted) * model.card.d_model * 4 <= KEPT_BYTES
-    reading = {"template": template, "system": system, "progress": progress}
+    reading = {"template": template, "system": system, "progress": progress, **({"kept": kept} if kept else {})}
     read_samples, read_moments = readers
     held = read_samples(model, contrast, wanted, at, **reading) if samples else None
     moments = held.moments(scatter=scatter) if held else read_moments(model, contrast, wanted, at, scatter=scatter,

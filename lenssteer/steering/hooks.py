@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lenssteer.edits import LowRankEdit, apply_edit
 from lenssteer.errors import SteeringError
 from lenssteer.prompts import Columns, Tokens
 from lenssteer.steering.chooser import Chooser
@@ -61,11 +62,20 @@ class SiteEditor:
                 self.trace(columns, self.chooser.chosen)
             return None
         edit, direction = self._for(h, columns)
-        new = self.chooser.admit(h, _by_last_prompt(edit, h, columns) if self.shared else edit(h))
+        new = self.chooser.admit(h, _by_last_prompt(edit, h, columns)) if self.shared else self._edited(edit, h)
         self.meter.add(self.chooser.seen, self.chooser.selected, h, new, direction, self.chooser.real_on(h.device))
         if self.trace is not None:
             self.trace(columns, self.chooser.chosen, h, new)
         return new
+
+    def _edited(self, edit: Edit, h: Tensor) -> Tensor:
+        """The edit where the chooser admits it; of a low-rank edit, it is asked about a few numbers a token."""
+        chooser = self.chooser
+        if chooser.keeper is None and chooser.schedule is None and chooser.selected == chooser.chosen.numel():
+            return edit(h)
+        if h.is_cuda or not isinstance(edit, LowRankEdit) or edit.norm != "none":
+            return chooser.admit(h, edit(h))
+        return apply_edit(edit, h, lambda u: chooser.admit(torch.zeros_like(u), u))
 
     def _for(self, h: Tensor, columns: Columns | None) -> tuple[Edit, Tensor | None]:
         """The edit and its direction on the device of `h`, row i for row i of the batch; kept until either changes."""

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lenssteer.artefacts.lines import drop_torn_line, only_process
 from lenssteer.artefacts.writing import append_line, write_text
 from lenssteer.cells import FORMAT, HEADER, ROWS, CellRow, read_cells, read_header
 from lenssteer.errors import FileError, MismatchError
-from lenssteer.sweeps.lines import drop_torn_line, only_process
 
 FIXED = {
     "model": "another model, weight frame, backend or dtype", "calibration": "another calibration",

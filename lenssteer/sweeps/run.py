@@ -1,5 +1,6 @@
 """A sweep that can be killed: runs the cells that a folder does not hold yet, many to a batch."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -10,7 +11,7 @@ from typing import Any
 from lenssteer.cells import CellRow
 from lenssteer.engines.engine import Engine
 from lenssteer.errors import ParameterError, SteeringError
-from lenssteer.evals.scoring import Scorer
+from lenssteer.evals.scoring import Scorer, Scores
 from lenssteer.models import LensModel
 from lenssteer.models.sizing import usual_rows
 from lenssteer.progress import track
@@ -118,11 +119,13 @@ class Prepared:
 
     def record(self, run: RunFolder, group: Group, missing: Group, found: Iterable[Found],
                cost: Mapping[str, float | int], score: Scorer) -> None:
-        """Score and append the cells of a group that were missing."""
+        """Score and append the cells of a group that were missing; one with a score that is not finite has failed."""
         batch = sha256_of(list(group))[:16]
         share = _share(run, group, batch, len(missing), cost)
         for (key, planned), (answers, error) in zip(missing.items(), found, strict=True):
             measured = {} if error else score(self.prompts, answers)
+            error = error or infinite(measured)
+            measured = {} if error else measured
             kept = answers if self.keep_answers and not error else None
             run.append(CellRow.of(asdict(planned.cell), key, len(self.prompts), measured, answers=kept, error=error,
                                   cost=share, batch=batch))
@@ -152,6 +155,15 @@ def prepare(model: LensModel | Engine, calibration: Calibration, grid: Grid | Se
 def missing_of(run: RunFolder, group: Group) -> dict[str, Planned]:
     """The cells of a group that are not finished."""
     return {key: planned for key, planned in group.items() if key not in run.rows}
+
+
+def infinite(scores: Scores) -> str | None:
+    """Which score is no finite number, in words; None where all are, or unscored."""
+    for name, values in scores.items():
+        bad = [value for value in values if value is not None and not math.isfinite(value)]
+        if bad:
+            return f"the score {name} is {bad[0]} at {len(bad)} of {len(values)} prompts; the setting breaks the model."
+    return None
 
 
 def _share(run: RunFolder, group: Group, batch: str, missing: int,

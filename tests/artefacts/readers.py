@@ -5,8 +5,10 @@ A module that reads files and stands neither here nor in `OURS` fails a test.
 
 import csv
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -227,6 +229,33 @@ def compared(name):
     return read
 
 
+def unfinished(folder):
+    from lenssteer.artefacts.unfinished import unfinished
+
+    with unfinished(folder, "trying", {}) as kept:
+        return kept.found("a" * 64), kept.tensors("b" * 64, ("prompt", "activations"))
+
+
+@cache
+def pieces() -> dict[str, bytes]:
+    """The files of what is kept of a result."""
+    import torch
+
+    from lenssteer.artefacts.unfinished import Unfinished
+
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Unfinished(Path(folder), {})
+        kept.keep("a" * 64, {"scores": [{"values": [1.0, None]}], "seconds": 0.5})
+        for alone in (False, True):
+            kept.keep_tensors("b" * 64, {"prompt": torch.arange(2 + alone), "activations": torch.ones(1, 2, 3)}, alone=alone)
+        return {one.name: one.read_bytes() for one in Path(folder).iterdir()}
+
+
+def unfinished_folder(folder: Path) -> None:
+    for name, content in pieces().items():
+        (folder / name).write_bytes(content)
+
+
 def shelf_folder(folder: Path) -> None:
     frozen("format_3/calibration")(folder / "rotate")
     (folder / "rotate/serve.json").write_text(json.dumps(SERVE))
@@ -249,6 +278,21 @@ def vector_files(folder: Path) -> None:
     save_file({"1": torch.ones(8), "2": torch.zeros(8)}, folder / "v.safetensors", {"model": "tiny"})
     np.save(folder / "v.npy", np.ones((2, 8)))
     (folder / "v.json").write_text(json.dumps({"model": "tiny", "layers": {"1": [1.0, 2.0], "2": [0.5, 0.25]}}))
+
+
+def gguf_vector(folder: Path) -> None:
+    import gguf
+    import numpy as np
+
+    writer = gguf.GGUFWriter(folder / "v.gguf", "controlvector")
+    writer.add_string("controlvector.model_hint", "llama")
+    writer.add_uint32("controlvector.layer_count", 2)
+    writer.add_tensor("direction.1", np.ones(8, np.float32))
+    writer.add_tensor("direction.2", np.zeros(8, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def only(make: Callable[[Path], None], name: str) -> Callable[[Path], None]:
@@ -313,7 +357,7 @@ PAIR = {"question": "A or B?", "answer_matching_behavior": "(A)", "answer_not_ma
 TALK = {"turns": ["hello there", "and then ?"], "question_id": 1, "category": "writing", "reference": ["x", "y"],
         "instruction": "say hello", "input": "now"}
 ARTEFACTS = ("lenssteer.steering.files", "lenssteer.artefacts.tensors", "lenssteer.artefacts.reading")
-CELLS = ("lenssteer.cells", "lenssteer.sweeps.lines")
+CELLS = ("lenssteer.cells", "lenssteer.artefacts.lines")
 
 READERS = (
     *(Reader(f"{kind} {version}", frozen(f"format_{version}/{kind}"), steerer, ARTEFACTS, share) for version, kind, share in (
@@ -350,9 +394,11 @@ READERS = (
     Reader("run record", written("run.json", json.dumps({"kind": "run", "format": 1, "commands": [MADE, MADE]}).encode()), record, ("lenssteer.cli.record",)),
     Reader("compared sweep", frozen("format_2/sweep"), compared("format_2/sweep"), ("lenssteer.artefacts.comparing",), 2),
     Reader("compared calibration", frozen("format_3/calibration"), compared("format_3/calibration"), ("lenssteer.artefacts.comparing",), 2),
+    Reader("pieces", unfinished_folder, unfinished, ("lenssteer.artefacts.unfinished",), 2),
     Reader("shelf", shelf_folder, shelf, ("lenssteer.engines.vllm.entry",), 2),
     *(Reader(f"vectors {kind}", only(vector_files, f"v.{kind}"), vectors(f"v.{kind}"), ("lenssteer.exports.arrays",), 2)
       for kind in ("safetensors", "npy", "json")),
+    Reader("vectors gguf", gguf_vector, vectors("v.gguf"), ("lenssteer.exports.arrays",), 4),
     Reader("checkpoint", model_folder, checkpoint, ("lenssteer.models.checkpoint", "lenssteer.models.described"), 2),
     Reader("model folder", model_folder, inspected, ("lenssteer.models.folder",), 2),
     Reader("list of runs", frozen("format_2"), runs, ("lenssteer.cli.runs",), 1),

@@ -33,6 +33,8 @@ OURS = {
     "lenssteer.sweeps.folder": "a copy of its own header; the file is read by lenssteer.cells",
     "lenssteer.evals.judges.llm_reply": "a server's response; tests/evals/judges/test_llm_client.py",
     "lenssteer.engines.vllm.http_request": "a request; tests/engines/vllm/test_serve_http.py",
+    "lenssteer.cli.eval": "its own result, as JSON gives it back",
+    "lenssteer.engines.vllm.http_keys": "a file of keys, by whoever starts the server; tests/engines/vllm/test_serve_keys.py",
     "lenssteer.engines.vllm.http_answer": "vLLM's own answer",
     "lenssteer.engines.vllm.private": "lenssteer's own source",
 }

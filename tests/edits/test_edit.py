@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -143,6 +144,7 @@ def test_stack_of_stacks_keeps_the_order_of_rows():
 def test_stacking_one_edit_twice_still_has_rows():
     edit = edits.ablate(torch.ones(3))
     assert LowRankEdit.stack([edit, edit]).rows == 2
+    assert LowRankEdit.stack([edit]).rows == 1
 
 
 def test_take_picks_rows():
@@ -311,3 +313,141 @@ def test_strengths_that_are_not_numbers_are_refused():
             random_edit(1, 4, 0).scaled(strength)
     with pytest.raises(ShapeError, match="strength has 2 rows, the edit 3"):
         random_edit(1, 4, 0, rows=3).scaled(torch.ones(2))
+
+
+@pytest.fixture
+def unchecked():
+    """As users have the package: without the tests' own checks of shapes, which would refuse first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.parametrize("name", ["read", "write", "gain", "offset", "radial", "bias", "gate", "threshold"])
+def test_every_array_is_of_its_own_shape(unchecked, name):
+    base = random_edit(2, 5, 0, gated=True).tensors()
+    shape = base[name].shape
+    assert LowRankEdit(**(base | {name: base[name].expand(3, *shape)})).rows == 3
+    for wrong in ((3, 3, *shape), (*shape[:-1], shape[-1] + 1), *([shape[1:]] if name != "read" else [])):
+        blamed = "write" if name == "read" and len(wrong) == 2 else name
+        with pytest.raises(ShapeError, match=rf"^{blamed} has shape \[.*\]; expected \["):
+            LowRankEdit(**(base | {name: torch.zeros(wrong, dtype=torch.float64)}))
+
+
+def test_rows_of_several_arrays_agree(unchecked):
+    base = random_edit(2, 5, 0).tensors()
+    with pytest.raises(ShapeError, match=r"different numbers of rows: \[2, 3\]"):
+        LowRankEdit(**(base | {"offset": base["offset"].expand(3, 2), "gain": base["gain"].expand(2, 2, 2)}))
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
+def test_gate_entries_are_signs(value):
+    base = random_edit(2, 5, 0).tensors()
+    given = {"gate": torch.full((2, 2), value, dtype=torch.float64), "threshold": torch.zeros(2, dtype=torch.float64)}
+    assert LowRankEdit(**base, **given).gate.unique().tolist() == [value]
+    for wrong in (value + 2.5, value - 2.5):
+        with pytest.raises(ParameterError, match="gate entries"):
+            LowRankEdit(**base, **(given | {"gate": given["gate"].index_fill(1, torch.tensor([1]), wrong)}))
+    with pytest.raises(ParameterError, match="come together"):
+        LowRankEdit(**base, threshold=torch.zeros(2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", ["read", "write", "gain", "offset", "radial", "bias", "threshold"])
+def test_one_value_that_is_not_finite_is_refused(name):
+    base = random_edit(2, 5, 0, gated=True).tensors()
+    spoilt = base[name].clone()
+    spoilt.view(-1)[-1] = torch.inf
+    with pytest.raises(ParameterError, match=f"^{name} holds values that are not finite"):
+        LowRankEdit(**(base | {name: spoilt}))
+
+
+def test_an_edit_with_rows_needs_a_batch(unchecked):
+    stacked = LowRankEdit.stack([random_edit(1, 3, seed) for seed in range(3)])
+    for h, got in ((torch.zeros(3), 0), (torch.zeros(4, 3), 4), (torch.zeros(2, 3, 3), 2)):
+        with pytest.raises(ShapeError, match=f"has 3 rows, the batch has {got}; use edit.take"):
+            stacked(h)
+    assert stacked(torch.zeros(3, 3)).shape == (3, 3)
+    with pytest.raises(ShapeError, match="the edit is for d_model 3, the activation has 4"):
+        stacked(torch.zeros(3, 4))
+
+
+def test_rows_are_taken_by_number_from_zero():
+    stacked = LowRankEdit.stack([random_edit(1, 4, seed) for seed in range(3)])
+    assert stacked.take(torch.tensor([0, 2, 2, 1])).rows == 4
+    assert stacked.take(torch.tensor([], dtype=torch.long)).gain.shape == (0, 1, 1)
+    assert torch.equal(stacked.take(torch.tensor([1])).gain, stacked.gain[1:2])
+    for wrong in ([-1], [0, -2, 1]):
+        with pytest.raises(ShapeError, match="the edit has 3 rows"):
+            stacked.take(torch.tensor(wrong))
+    with pytest.raises(ShapeError, match=r"^row 3 was asked for, but the edit has 3 rows"):
+        stacked.take(torch.tensor([3, 0]))
+
+
+def test_what_is_shared_stays_shared_when_rows_are_taken():
+    edit = edits.rotate_by(random_plane(6, 0), degrees=torch.tensor([10.0, 20.0]))
+    taken = edit.take(torch.tensor([1]))
+    assert taken.read is edit.read
+    assert torch.equal(taken.gain, edit.gain[1:])
+
+
+def test_a_stack_keeps_the_options_that_its_edits_share():
+    basis = random_plane(6, 1)[:1]
+    flat, square = torch.zeros(1, dtype=torch.float64), -torch.ones(1, 1, dtype=torch.float64)
+    parts = [LowRankEdit(basis, basis, square, flat, flat + k, flat, norm="preserve", radius="complement") for k in (0.5, 1.5)]
+    stacked = LowRankEdit.stack(parts)
+    assert (stacked.norm, stacked.radius, stacked.rows) == ("preserve", "complement", 2)
+    h = torch.randn(2, 3, 6, dtype=torch.float64)
+    torch.testing.assert_close(stacked(h), torch.stack([part(row) for part, row in zip(parts, h, strict=True)]))
+    for other in ({"norm": "cap", "radius": "complement"}, {"norm": "preserve", "radius": "plane"}):
+        with pytest.raises(ParameterError, match="different norm or radius options"):
+            LowRankEdit.stack([parts[0], LowRankEdit(**parts[1].tensors(), **other)])
+
+
+def test_stacks_repeat_what_they_share_and_rows_are_not_repeated():
+    edit = edits.ablate(torch.ones(3))
+    repeated = edit.repeated(4)
+    assert (repeated.rows, repeated.offset.shape, repeated.read.ndim) == (4, (4, 1), 2)
+    assert repeated.repeated(7) is repeated
+    assert edit.rows is None
+
+
+def test_an_identity_has_the_rank_asked_for():
+    assert (LowRankEdit.identity(8).rank, LowRankEdit.identity(8, 3).rank, LowRankEdit.identity(8, 3).d_model) == (1, 3, 8)
+    h = torch.randn(2, 8)
+    assert torch.equal(LowRankEdit.identity(8, 3)(h), h)
+
+
+def test_what_an_edit_says_of_itself():
+    """Constant: the same change for all. Radial: depends on a length. Written: which coordinates are."""
+    add, turn = edits.add(torch.ones(4), 2.0), edits.rotate_by(random_plane(4, 0), degrees=9)
+    radial = edits.rotate_to(random_plane(4, 0), degrees=9)
+    probed = edits.gated(add, torch.ones(4), 0.0)
+    assert [edit.is_constant for edit in (add, turn, radial, probed)] == [True, False, False, False]
+    assert [edit.is_radial for edit in (add, turn, radial, probed)] == [False, False, True, False]
+    assert probed.written.tolist() == [1, 0]
+    assert torch.equal(add.constant, torch.full((1, 4), 2.0))
+    matrix, shift = random_edit(2, 5, 0).affine
+    assert (matrix.shape, shift.shape) == ((2, 5), (2,))
+
+
+def test_arrays_move_to_another_dtype_together():
+    edit = random_edit(2, 5, 0, gated=True, norm="cap").to(dtype=torch.float32)
+    assert {tensor.dtype for tensor in edit.tensors().values()} == {torch.float32}
+    assert edit.norm == "cap"
+    assert len(edit.tensors()) == 8
+    assert "gate" not in random_edit(2, 5, 0).tensors()
+
+
+def test_strengths_are_taken_in_the_dtype_of_the_edit():
+    edit = random_edit(2, 5, 0).to(dtype=torch.float32)
+    scaled = edit.scaled(torch.tensor([0.1, 2.0], dtype=torch.float64))
+    assert {tensor.dtype for tensor in scaled.tensors().values()} == {torch.float32}
+    assert (scaled.read is edit.read, scaled.bias is edit.bias, scaled.rows) == (True, True, 2)
+    torch.testing.assert_close(scaled.gain, torch.stack([0.1 * edit.gain, 2 * edit.gain]))
+    torch.testing.assert_close(scaled.offset, torch.stack([0.1 * edit.offset, 2 * edit.offset]))
+    torch.testing.assert_close(scaled.radial, torch.stack([0.1 * edit.radial, 2 * edit.radial]))
+
+
+def test_edits_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        random_edit(1, 3, 0).norm = "cap"

@@ -76,6 +76,85 @@ def test_it_is_never_chosen_on_a_cpu():
         assert not fused.is_worth_it(torch.randn(2, D))
 
 
+class OnCuda(torch.Tensor):
+    """A tensor that says it is on CUDA."""
+
+    is_cuda = True
+
+
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("triton", [True, False])
+@pytest.mark.parametrize("compiling", [True, False])
+@pytest.mark.parametrize("cuda", [True, False])
+def test_it_is_chosen_on_cuda_without_gradients_where_kernels_can_be_compiled(monkeypatch, cuda, grad, triton, compiling):
+    monkeypatch.setattr(fused, "_has_triton", lambda: triton)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
+    h = torch.randn(2, D)
+    with torch.set_grad_enabled(grad):
+        assert fused.is_worth_it(h.as_subclass(OnCuda) if cuda else h) is (cuda and not grad and triton and not compiling)
+
+
+@pytest.mark.parametrize("worth", [True, False])
+@pytest.mark.parametrize("name", ["rank 2", "gated rows"])
+def test_apply_edit_takes_it_where_it_is_worth_it(uncompiled, monkeypatch, worth, name):
+    edit, h, taken = EDITS[name].to(dtype=torch.float64), torch.randn(3, 5, D), []
+    monkeypatch.setattr(fused, "is_worth_it", lambda one: worth)
+    apply = fused.apply_fused
+    monkeypatch.setattr(fused, "apply_fused", lambda one, at: taken.append((one.read.dtype, at.shape)) or apply(one, at))
+    found = apply_edit(edit, h.as_subclass(OnCuda))
+    torch.testing.assert_close(found.as_subclass(torch.Tensor), apply_edit(edit, h), atol=1e-5, rtol=1e-5)
+    assert taken == [(torch.float32, h.shape)] * worth
+
+
+def test_coordinates_that_are_never_written_count_in_no_radius(uncompiled):
+    h = torch.randn(6, D, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    for radius in ("plane", "complement"):
+        edit = edits.gated(EDITS["complement" if radius == "complement" else "rank 2"].to(dtype=torch.float64), torch.ones(D), 0.1)
+        arrays = {key: value.numpy() for key, value in edit.tensors().items()}
+        for line, new in zip(h.numpy(), fused.apply_fused(edit, h).numpy(), strict=True):
+            assert new == pytest.approx(low_rank(line, arrays, radius=radius), abs=1e-12)
+
+
+@pytest.mark.parametrize("rank", [4, 5])
+def test_few_and_many_lines_give_the_same(uncompiled, rank):
+    edit = made(rank, gate=True, dtype=torch.float64)
+    arrays = {key: value.numpy() for key, value in edit.tensors().items()}
+    h = torch.randn(2, 3, D, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    assert fused.apply_fused(edit, h)[1, 2].numpy() == pytest.approx(low_rank(h[1, 2].numpy(), arrays), abs=1e-12)
+
+
+def test_the_compiler_is_inductor_with_any_shape(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda function, **options: asked.append((function, options)) or function)
+    fused._compiled.cache_clear()
+    try:
+        edit, h = EDITS["rank 2"], torch.randn(2, D)
+        torch.testing.assert_close(fused.apply_fused(edit, h), apply_edit(edit, h), atol=1e-5, rtol=1e-5)
+        fused.apply_fused(edit, h)
+    finally:
+        fused._compiled.cache_clear()
+    assert asked == [(fused._mapped, {"backend": "inductor", "dynamic": True})], "once"
+
+
+def test_as_many_kernels_are_kept_as_there_are_kinds(monkeypatch):
+    limits = []
+    monkeypatch.setattr(fused, "_compiled", lambda compiler: limits.append(torch._dynamo.config.recompile_limit) or fused._mapped)
+    before = torch._dynamo.config.recompile_limit
+    fused.apply_fused(EDITS["rank 2"], torch.randn(2, D))
+    assert limits == [fused.KERNELS]
+    assert fused.KERNELS >= 64 > before == torch._dynamo.config.recompile_limit
+
+
+def test_triton_is_looked_for(monkeypatch):
+    for found in (object(), None):
+        asked = []
+        monkeypatch.setattr(fused, "find_spec", lambda name: asked.append(name) or found)  # noqa: B023
+        fused._has_triton.cache_clear()
+        assert fused._has_triton() is (found is not None)
+        assert asked == ["triton"]
+    fused._has_triton.cache_clear()
+
+
 COMPILED = """
 import torch
 from torch._dynamo.utils import counters

@@ -171,3 +171,13 @@ def test_half_precision_vectors_are_read_in_float32():
     v = torch.randn(8).to(torch.bfloat16)
     assert edits.add(v).write.dtype == torch.float32
     assert edits.ablate(v).read.dtype == torch.float32
+
+
+def test_a_row_whose_direction_is_zero_is_left_alone():
+    d, h = draw(6, 0, 1)[0], draw(6, 1, 3).unsqueeze(1)
+    directions = torch.stack([d, 0 * d, -2 * d])
+    for center in (3.0, torch.tensor([3.0, 3.0, 3.0]), torch.ones(6)):
+        new = edits.ablate(directions, center=center)(h)
+        assert torch.equal(new[1], h[1])
+        kept = center if not isinstance(center, torch.Tensor) else 3.0 if center.numel() == 3 else (d / d.norm()).sum().item()
+        np.testing.assert_allclose((new[0] @ (d / d.norm())).item(), kept, rtol=1e-9)

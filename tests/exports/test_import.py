@@ -305,7 +305,7 @@ def quantized(path):
 
 
 @pytest.mark.parametrize(("write", "message"), [
-    (lists_without_end, "it holds a list, as models do"), (ends_early, "it ends before byte"), (quantized, "stored as Q8_0"),
+    (lists_without_end, "it holds a list, as models do"), (ends_early, "it ends before the 128 values"), (quantized, "stored as Q8_0"),
 ])
 def test_a_gguf_file_that_is_no_whole_control_vector_is_refused_at_once(tmp_path, load, write, message):
     pytest.importorskip("gguf", reason="the gguf package is not installed")

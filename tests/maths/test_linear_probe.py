@@ -83,3 +83,57 @@ def test_probes_that_do_not_exist_are_refused(monkeypatch):
     monkeypatch.setattr(linear_probe, "MOST_STEPS", 1)
     with pytest.raises(DirectionError, match="did not converge in 1 steps"):
         logistic_probe(positive * 100, negative * 100)
+
+
+def test_samples_that_are_all_zero_and_samples_that_hardly_differ_are_refused():
+    with pytest.raises(DirectionError, match="all samples of both classes are the same point"):
+        logistic_probe(torch.zeros(3, 2), torch.zeros(4, 2))
+    with pytest.raises(DirectionError, match="same point"):
+        logistic_probe(torch.ones(3, 2, dtype=torch.float64), torch.ones(4, 2, dtype=torch.float64) + 1e-15)
+    with pytest.raises(DirectionError, match="got 0 and 4"):
+        logistic_probe(torch.ones(0, 2), torch.ones(4, 2))
+    positive, negative = two_classes(5, 5, 3, 0)
+    w, _ = logistic_probe(positive * 1e-5 + 1e3, negative * 1e-5 + 1e3)
+    assert w.norm() > 0, "differences of 1e-8 of the length are still samples"
+
+
+def test_the_intercept_and_the_weights_are_float64_numbers():
+    w, b = logistic_probe(*(side.float() for side in two_classes(9, 4, 3, 0)))
+    assert w.dtype == torch.float64
+    assert isinstance(b, float)
+
+
+def test_weights_that_are_known_to_a_share_of_their_length_only_are_refused(monkeypatch):
+    """A solver that stops within a hundredth of the optimum, on either side of what is allowed."""
+    from sklearn.linear_model import LogisticRegression
+
+    fit, sides = LogisticRegression.fit, two_classes(20, 20, 6, 0)
+    for off, refused in ((0.0, False), (1e-8, False), (1e-4, True), (1e-2, True)):
+
+        def nearly(self, x, y, off=off):
+            fit(self, x, y)
+            self.coef_ = self.coef_ * (1 + off)
+            return self
+
+        monkeypatch.setattr(LogisticRegression, "fit", nearly)
+        if refused:
+            with pytest.raises(DirectionError, match=r"on 40 samples did not converge in 1000 steps: its weights are known to .*e-0[2-5] of"):
+                logistic_probe(*sides)
+        else:
+            logistic_probe(*sides)
+
+
+def test_an_intercept_that_does_not_balance_the_classes_is_refused(monkeypatch):
+    from sklearn.linear_model import LogisticRegression
+
+    fit = LogisticRegression.fit
+
+    def shifted(self, x, y):
+        fit(self, x, y)
+        self.intercept_ = self.intercept_ + 1e-4
+        return self
+
+    monkeypatch.setattr(LogisticRegression, "fit", shifted)
+    positive = torch.tensor([[1.0], [2.0]])
+    with pytest.raises(DirectionError, match="did not converge"):
+        logistic_probe(1e-6 * positive, -1e-6 * positive, inverse_penalty=1e-3)

@@ -83,3 +83,39 @@ def test_impossible_moments_are_refused():
         Moments.of(torch.zeros(0, 3))
     with pytest.raises(ShapeError, match="cannot merge"):
         Moments.of(torch.zeros(2, 3)) + Moments.of(torch.zeros(2, 4))
+
+
+def test_two_samples_have_a_variance():
+    x = torch.tensor([[1.0, 0.0], [4.0, 4.0]])
+    assert Moments.of(x).variance_along(torch.tensor([0.6, 0.8])).item() == pytest.approx(12.5, rel=1e-6)
+    with pytest.raises(ParameterError, match="at least two samples"):
+        Moments.of(x[:1]).variance_along(torch.ones(2))
+
+
+def test_variances_at_several_sites_are_those_of_each():
+    x, d = samples(60, 3, 0).reshape(4, 15, 3), samples(4, 3, 1)
+    expected = [(site @ line).numpy().var(ddof=1) for site, line in zip(x, d)]
+    np.testing.assert_allclose(Moments.of(x).variance_along(d), expected, rtol=1e-10)
+
+
+def test_several_sites_are_merged_each_by_itself_and_some_are_picked():
+    x = samples(48, 2, 3).reshape(3, 16, 2)
+    merged = Moments.of(x[:, :5]) + Moments.of(x[:, 5:])
+    for k in range(3):
+        torch.testing.assert_close(merged[k].scatter, Moments.of(x[k]).scatter)
+    picked = merged[torch.tensor([2, 0])]
+    assert (picked.n, tuple(picked.mean.shape), tuple(picked.scatter.shape)) == (16, (2, 2), (2, 2, 2))
+    torch.testing.assert_close(picked[1].mean, merged[0].mean)
+    bare = Moments.of(x, scatter=False)
+    assert bare[1].scatter is None
+    for pair in ((bare, merged), (merged, bare)):
+        assert (pair[0] + pair[1]).scatter is None
+        assert (pair[0] + pair[1]).n == 32
+
+
+def test_moments_that_do_not_fit_are_told_by_their_shapes():
+    with pytest.raises(ShapeError, match=r"shape \[3\] and \[4\]"):
+        Moments.of(torch.zeros(2, 3)) + Moments.of(torch.zeros(2, 4))
+    with pytest.raises(ParameterError, match="moments of no samples are not defined; give at least one"):
+        Moments.of(torch.zeros(2, 0, 3))
+    assert Moments.of(torch.ones(1, 3)).n == 1

@@ -111,3 +111,54 @@ def test_data_without_a_null_space_to_speak_of_is_refused():
         null_space(x * float("nan"), ratio=0.5)
     with pytest.raises(ShapeError, match="Pick one"):
         null_space(Moments.of(torch.stack([x, x])), ratio=0.5)
+
+
+def test_what_is_exactly_at_the_limit_is_in():
+    """Singular values that are exact: all one, and one and two."""
+    assert null_space(torch.eye(4), energy=0.5).shape == (4, 2)
+    assert null_space(torch.eye(4), ratio=0.5).shape == (4, 2)
+    assert null_space(torch.diag(torch.tensor([1.0, 2.0])), tolerance=0.5).shape == (2, 1)
+    assert null_space(torch.diag(torch.tensor([0.0, 2.0])), tolerance=0).shape == (2, 1)
+    assert null_space(torch.diag(torch.tensor([0.0, 2.0])), energy=0).shape == (2, 1)
+    for rule in ({"ratio": 0}, {"tolerance": 0.49}, {"energy": 0.19}):
+        with pytest.raises(ParameterError, match="leaves no direction in the null space; give a larger one"):
+            null_space(torch.diag(torch.tensor([1.0, 2.0])), **rule)
+
+
+def test_samples_in_float32_are_decomposed_in_float64():
+    x = low_rank_data(20, 8, 3).float()
+    found = null_space(x, tolerance=1e-5)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(projection := found @ found.T, projection @ projection, atol=1e-14, rtol=0)
+
+
+@pytest.mark.parametrize(("n", "d_model"), [(3, 3), (3, 4), (4, 3), (1, 5)])
+def test_any_shape_has_as_many_directions_as_dimensions(n, d_model):
+    x = torch.randn(n, d_model, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = null_space(x, ratio=0.999)
+    assert found.shape == (d_model, int(d_model * 0.999))
+    lengths = (x @ found).norm(dim=0)
+    assert (lengths.diff() > -1e-12).all()
+
+
+def test_what_is_wrong_is_told():
+    x = low_rank_data(20, 8, 3)
+    with pytest.raises(ParameterError, match="exactly one of ratio, energy and tolerance; got none"):
+        null_space(x)
+    with pytest.raises(ParameterError, match="got ratio, tolerance"):
+        null_space(x, ratio=0.1, tolerance=0.1)
+    with pytest.raises(ParameterError, match=r"tolerance 9e-08 cannot be resolved from moments, only 1e-07 and more"):
+        null_space(Moments.of(x), tolerance=9e-8)
+    with pytest.raises(ParameterError, match=r"ratio must lie in \[0, 1\), got 1"):
+        null_space(x, ratio=1)
+    with pytest.raises(ParameterError, match=r"ratio=0\.05 leaves no direction"):
+        null_space(x, ratio=0.05)
+    with pytest.raises(ShapeError, match="got 2 leading axes"):
+        null_space(Moments.of(x.expand(2, 3, 20, 8)), ratio=0.5)
+    with pytest.raises(ParameterError, match="scatter=True"):
+        second_moment(Moments.of(x, scatter=False))
+
+
+def test_second_moments_of_several_sites_are_those_of_each():
+    x = low_rank_data(24, 4, 3).reshape(2, 12, 4)
+    np.testing.assert_allclose(second_moment(Moments.of(x)), [site.T @ site for site in x.numpy()], rtol=1e-10)

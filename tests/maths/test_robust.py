@@ -53,3 +53,15 @@ def test_a_median_that_is_not_reached_is_refused(monkeypatch):
     monkeypatch.setattr(robust, "MOST_STEPS", 2)
     with pytest.raises(DirectionError, match="did not converge in 2 steps"):
         geometric_median(points(20, 3, 0))
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_a_triangles_median_sees_its_sides_under_120_degrees(scale):
+    """Fermat's point, whatever the unit; with an angle of 120 degrees or more it is that corner."""
+    corners = torch.tensor([[0.0, 0.0], [4.0, 0.0], [1.0, 3.0]], dtype=torch.float64) * scale
+    away = (corners - geometric_median(corners)) / scale
+    pairs = torch.cosine_similarity(away, away.roll(1, 0), dim=-1)
+    torch.testing.assert_close(pairs, torch.full((3,), -0.5, dtype=torch.float64), atol=1e-8, rtol=0)
+    flat = torch.tensor([[0.0, 0.0], [5.0, 0.5], [-5.0, 0.5]], dtype=torch.float64) * scale
+    assert geometric_median(flat).abs().max() < 1e-6 * scale
+    assert geometric_median(corners.float()).dtype == torch.float64

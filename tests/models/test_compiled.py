@@ -138,6 +138,7 @@ def test_what_cannot_be_compiled_is_refused():
 
 
 INDUCTOR = """
+import sys
 import torch
 torch.set_num_threads(1)
 from lenssteer import edits
@@ -145,11 +146,11 @@ from lenssteer.models import Decoding, generate, load_model
 from lenssteer.site import Site
 from lenssteer.steering import Steerer
 prompts = ["how do i paint a red cake ?", "tell me how to hide a bomb ."]
-vector = torch.randn(128, generator=torch.Generator().manual_seed(0))
-steerers = [Steerer({Site(3, "resid_post"): edits.add(vector, amount)}) for amount in (4.0, -4.0)]
+vector = torch.randn(64, generator=torch.Generator().manual_seed(0))
+steerers = [Steerer({Site(1, "resid_post"): edits.add(vector, amount)}) for amount in (4.0, -4.0)]
 found = []
 for options in ({}, {"compile": True}):
-    model = load_model("demo", backend="hf", **options)
+    model = load_model(sys.argv[1], backend="hf", **options)
     found.append([generate(model, prompts, Decoding(8))])
     for steerer in steerers:
         with steerer.on(model) as receipt:
@@ -160,7 +161,11 @@ assert found[0] == found[1] and found[0][1] != found[0][3], found
 
 
 @pytest.mark.slow
-def test_compiled_code_gives_the_same_answers_steered_and_unsteered():
-    done = subprocess.run([sys.executable, "-c", INDUCTOR], capture_output=True, text=True, timeout=500, check=False,
+def test_compiled_code_gives_the_same_answers_steered_and_unsteered(tmp_path):
+    config = LlamaConfig(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+                         num_key_value_heads=2, max_position_embeddings=256, vocab_size=400)
+    random_model(config).save_pretrained(tmp_path)
+    tiny_tokenizer("llama").save_pretrained(tmp_path)
+    done = subprocess.run([sys.executable, "-c", INDUCTOR, tmp_path], capture_output=True, text=True, timeout=500, check=False,
                           env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-2000:]

@@ -87,6 +87,12 @@ def test_edits_of_two_kinds_are_saved_together(tmp_path):
     assert torch.equal(loaded.edits[Site(4, "resid_post")].write[0], arrays["b_dec"])
 
 
+def test_the_first_and_the_last_latent_may_be_edited(tmp_path):
+    sae = Sae(SITE, "topk", torch.eye(8, 5), torch.eye(5, 8), torch.zeros(8), b_enc=torch.zeros(5), k=2)
+    edit = SaeEdit(sae, torch.tensor([0, 4]), torch.ones(2), torch.zeros(2))
+    assert Steerer.load(Steerer({SITE: edit}).save(tmp_path / "s")).edits[SITE].latents.tolist() == [0, 4]
+
+
 @pytest.mark.parametrize("latents", [[5], [-1], [2**40]])
 def test_latents_that_an_autoencoder_does_not_have_are_refused(tmp_path, latents):
     sae = Sae(SITE, "topk", torch.eye(8, 5), torch.eye(5, 8), torch.zeros(8), b_enc=torch.zeros(5), k=2)

@@ -10,9 +10,12 @@ from lenssteer import edits
 from lenssteer.errors import FileError, MismatchError, ParameterError, ShapeError, SteeringError
 from lenssteer.models import Decoding, decode, generate
 from lenssteer.prompts import Columns, pad
+from lenssteer.prompts.tokens import Encoded
 from lenssteer.site import Site
 from lenssteer.steering import Condition, Schedule, Steerer, Where, fit_condition
 from lenssteer.steering.gatekeeper import ConditionReader
+from lenssteer.steering.gates import Rule
+from lenssteer.steering.packing import pack_edits, pack_gate, unpack_edits, unpack_gate
 
 PROMPTS = ["how do i paint a red cake ?", "repeat : cake kite", "what is the color of a lemon ?", "kite",
            "tell me how to hide a bomb .", "please help me fix a big blue table now ."]
@@ -346,3 +349,225 @@ def test_conditions_are_not_fitted_on_nothing():
         fit_condition(torch.ones(0, 2), torch.ones(3, 2), READ, torch.ones(2))
     with pytest.raises(ParameterError, match="not finite"):
         fit_condition(torch.full((2, 2), torch.nan), torch.ones(3, 2), READ, torch.ones(2))
+
+
+BATCH = pad([Encoded((9, 1, 2, 3, 4, 5), (1, 2), 4), Encoded((8, 7, 6, 5), (0, 1), 3)])
+AXIS = torch.tensor([2.0, 0.0, 0.0])
+
+
+def turn(columns, *, scope="prompt", pool="mean", reader=None, h=None, **named):
+    """A reader of the first coordinate, after one pass."""
+    reader = reader or ConditionReader(Condition(READ, AXIS, 0.0, "projection", scope=scope, pool=pool, **named))
+    reader(torch.randn(len(columns.mask), columns.mask.shape[1] - columns.start, 3, generator=torch.Generator().manual_seed(columns.start))
+           if h is None else h, columns)
+    return reader
+
+
+def test_conditions_and_rules_read_as_sentences(vector):
+    a = Condition(READ, vector, 0.123456)
+    b = Condition(EDIT, vector, -2, "projection", above=False, pool="last")
+    c = replace(a, scope="token")
+    assert str(a) == "cosine at resid_post.2 of prompt mean > 0.1235"
+    assert str(b) == "projection at resid_post.4 of prompt last < -2"
+    assert str(c) == "cosine at resid_post.2 of token > 0.1235"
+    assert str(a & b | ~c) == f"(({a}) and ({b})) or (not ({c}))"
+
+
+@pytest.mark.parametrize("kind", ["and", "or"])
+def test_rules_of_three_hold_where_all_or_any_do(vector, kind):
+    parts = tuple(Condition(READ, vector, 0.0) for _ in range(3))
+    values = torch.tensor([[(i >> k) & 1 for i in range(8)] for k in range(3)]).bool().unsqueeze(-1)
+    held = Rule(kind, parts).holds(dict(zip(parts, values, strict=True)))
+    assert torch.equal(held, values.all(0) if kind == "and" else values.any(0))
+    assert Rule(kind, (*parts, parts[0])).conditions == parts
+
+
+def test_bad_conditions_are_told_apart():
+    for change, message in (({"similarity": "dot"}, "unknown similarity 'dot'; expected one of cosine, abs_cosine, tanh_cosine, projection"),
+                            ({"pool": "max"}, "unknown pool 'max'; expected one of mean, last"),
+                            ({"scope": "row"}, "unknown scope 'row'; expected one of prompt, token"),
+                            ({"vector": torch.tensor([1.0, torch.nan])}, r"vector of the condition at resid_post\.2 is zero or not finite"),
+                            ({"vector": torch.zeros(2)}, r"vector of the condition at resid_post\.2 is zero or not finite"),
+                            ({"threshold": torch.inf}, "threshold=inf: expected a finite number"),
+                            ({"threshold": -torch.inf}, "threshold=-inf: expected a finite number")):
+        with pytest.raises(ParameterError, match=message):
+            Condition(**{"site": READ, "vector": torch.tensor([0.0, 1.0]), "threshold": 0.0, **change})
+    assert Condition(READ, torch.tensor([0.0, 1.0]), -1e300).threshold == -1e300
+
+
+def test_a_condition_keeps_everything_but_the_dtype_of_its_vector():
+    made = Condition(READ, AXIS, 0.5, "abs_cosine", False, "last", "token", 0.75)
+    moved = made.to(torch.device("cpu"), torch.float64)
+    assert moved.vector.dtype == torch.float64
+    assert replace(moved, vector=made.vector).__dict__ == made.__dict__
+    assert made.value(torch.ones(2, 5, 3, dtype=torch.float64)).dtype == torch.float32
+    with pytest.raises(ShapeError, match="the condition is for d_model 3, the activation has 2"):
+        made.value(torch.ones(4, 2))
+
+
+@pytest.mark.parametrize("kind", ["cosine", "abs_cosine", "tanh_cosine", "projection"])
+def test_similarities_of_any_batch_are_those_of_each_activation(kind):
+    """Tiny and large activations among them: the cosine has no epsilon that they would feel."""
+    h = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    h = h * torch.tensor([1e-9, 1.0, 1e6, 0.3], dtype=torch.float64).unsqueeze(-1)
+    found = Condition(READ, AXIS.double(), 0.0, kind).value(h)
+    expected = np.array([[similarity(x, AXIS.double().numpy(), kind) for x in row] for row in h.numpy()])
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_what_is_not_a_number_is_on_no_side():
+    for above in (True, False):
+        condition = Condition(READ, AXIS, 0.0, "projection", above)
+        assert condition.is_side(torch.tensor([torch.nan])).tolist() == [False]
+        assert condition.met(torch.tensor([[1.0, 0, 0], [-1.0, 0, 0]])).tolist() == [above, not above]
+
+
+@pytest.mark.parametrize("pool", ["mean", "last"])
+def test_rows_are_counted_when_they_are_decided_and_not_again(pool):
+    """The prompt once, though its answer follows in passes of its own; then the next prompts."""
+    h = torch.zeros(2, 4, 3)
+    h[0, :, 0], h[1, :, 0] = 1.0, -1.0
+    reader = turn(Columns(0, BATCH.mask[:, :4], replace_end(4, 3)), h=h, pool=pool)
+    first = reader.read()
+    assert (first.unit, first.opened, first.closed, first.non_finite) == ("rows", 1, 1, 0)
+    for start in (4, 5):
+        turn(Columns(start, BATCH.mask[:, : start + 1], replace_end(4, 3)), reader=reader)
+    assert reader.read() == first
+    turn(Columns(0, BATCH.mask[:, :4], replace_end(4, 3)), h=h.abs() * torch.tensor([1.0, torch.nan]).reshape(2, 1, 1), reader=reader)
+    last = reader.read()
+    assert (last.opened, last.closed, last.non_finite) == (2, 2, 1)
+    assert str(reader.condition) == last.condition
+
+
+def replace_end(*ends):
+    """The batch with prompts that end in the first four columns."""
+    return replace(BATCH, prompt_end=torch.tensor(ends))
+
+
+def test_tokens_are_counted_pass_by_pass_without_padding():
+    columns = Columns(0, BATCH.mask, BATCH)
+    h = torch.ones(2, 6, 3)
+    h[1, :2] = torch.nan
+    h[0, 5, 0], h[1, 5, 0] = -1.0, torch.nan
+    reader = turn(columns, h=h, scope="token")
+    assert (reader.read().unit, reader.read().opened, reader.read().closed, reader.read().non_finite) == ("tokens", 8, 2, 1)
+    assert torch.equal(reader.decided(columns), h[..., 0] > 0)
+    turn(Columns(5, BATCH.mask, BATCH), h=h[:, :1], reader=reader)
+    assert (reader.read().opened, reader.read().closed) == (9, 3)
+    with pytest.raises(SteeringError, match="has not read these prompts"):
+        reader.decided(columns)
+    empty = ConditionReader(Condition(READ, AXIS, 0.0)).read()
+    assert (empty.opened, empty.closed, empty.non_finite) == (0, 0, 0)
+
+
+def test_rows_that_leave_the_batch_take_their_decision_along():
+    columns = Columns(0, BATCH.mask, BATCH)
+    h = torch.zeros(2, 6, 3)
+    h[0, :, 0], h[1, :, 0] = -1.0, 1.0
+    reader = turn(columns, h=h)
+    assert reader.decided(columns).tolist() == [[False], [True]]
+    for kept in ([1, 0], [0]):
+        fewer = Columns(6, torch.ones(len(kept), 7, dtype=torch.bool), reader._tokens.take(torch.tensor(kept)))
+        assert reader.decided(fewer).tolist() == [[True], [False]][: len(kept)]
+    stranger = replace(BATCH.take(torch.tensor([1])), rows=torch.tensor([5]))
+    other = replace(stranger, rows=torch.tensor([1]), ids=stranger.ids + 1)
+    for tokens in (stranger, other):
+        with pytest.raises(SteeringError, match=r"the gate \(projection at resid_post\.2 of prompt mean > 0\) has not read"):
+            reader.decided(Columns(6, torch.ones(1, 7, dtype=torch.bool), tokens))
+
+
+def test_the_last_prompt_token_and_the_mean_are_those_of_the_prompt():
+    h = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    columns = Columns(0, BATCH.mask, BATCH)
+    for pool, expected in (("last", [h[0, 3], h[1, 4]]), ("mean", [h[0, :4].mean(0), h[1, 2:5].mean(0)])):
+        for row in range(2):
+            below = turn(columns, h=h, pool=pool)
+            assert below.decided(columns)[row].item() == bool(expected[row][0] > 0)
+            value = below.condition.value(expected[row].float()).item()
+            for shift in (-1e-6, 1e-6):
+                reader = ConditionReader(replace(below.condition, threshold=value + shift))
+                reader(h, columns)
+                assert reader.decided(columns)[row].item() == (shift < 0)
+
+
+def test_a_gate_that_reads_in_float64_decides_in_float64():
+    columns = Columns(0, BATCH.mask, BATCH)
+    h = torch.full((2, 6, 3), 1.0, dtype=torch.float64) + torch.tensor([1e-12, -1e-12], dtype=torch.float64).reshape(2, 1, 1)
+    for scope in ("prompt", "token"):
+        reader = turn(columns, h=h, scope=scope)
+        reader = ConditionReader(replace(reader.condition, threshold=1.0))
+        reader(h, columns)
+        assert reader.decided(columns)[:, -1].tolist() == [True, False]
+        reader(h.float(), columns)
+        assert reader.decided(columns)[:, -1].tolist() == [False, False]
+
+
+def test_an_unattended_reader_says_what_to_use():
+    with pytest.raises(SteeringError, match="the underlying model was run directly, where a gate cannot tell"):
+        ConditionReader(Condition(READ, AXIS, 0.0))(torch.ones(1, 2, 3), None)
+
+
+@pytest.mark.parametrize(("positive", "negative", "expected"), [
+    ([1.0, 2.0, 9.0], [3.0, 4.0], (2.5, False, 0.8)),  # below 2.5 finds two of three; above 6.5 one, everything all and two more
+    ([4.0, 6.0], [1.0, 2.0], (3.0, True, 1.0)),
+    ([5.0], [1.0, 2.0], (3.5, True, 1.0)),
+    ([1.0, 2.0], [4.0, 6.0], (3.0, False, 1.0)),
+])
+def test_the_better_side_is_cut_in_the_middle_of_the_gap(positive, negative, expected):
+    samples = [torch.tensor([[value, 0.0] for value in side]) for side in (positive, negative)]
+    condition = fit_condition(*samples, READ, torch.tensor([1.0, 0.0]), similarity="projection", pool="last", scope="token")
+    assert (condition.pool, condition.scope, condition.similarity, condition.site) == ("last", "token", "projection", READ)
+    assert (condition.threshold, condition.above, condition.f1) == expected
+
+
+def test_equal_scores_take_the_widest_gap_and_above():
+    """Two classes alike: no threshold is better than one that every sample meets, on either side."""
+    x = torch.tensor([[1.0, 0.0], [2.0, 0.0], [6.0, 0.0]])
+    axis = torch.tensor([1.0, 0.0])
+    ambiguous = fit_condition(x[:2], x[:2], READ, axis, similarity="projection")
+    assert (ambiguous.above, ambiguous.f1) == (True, pytest.approx(2 / 3))
+    assert ambiguous.threshold == 0.5, "every sample meets it, a gap below the least"
+    flat = fit_condition(x[:1], x[:1], READ, axis, similarity="projection")
+    assert flat.threshold == pytest.approx(1 - 0.0005)
+    with pytest.raises(ParameterError, match="got 0 positive and 3 negative samples"):
+        fit_condition(x[:0], x, READ, axis)
+    with pytest.raises(ParameterError, match="got 3 positive and 0 negative samples"):
+        fit_condition(x, x[:0], READ, axis)
+    with pytest.raises(ParameterError, match=r"activations at resid_post\.2 are not finite"):
+        fit_condition(x, x * torch.inf, READ, axis)
+
+
+def test_rules_are_packed_by_the_number_of_their_conditions(vector):
+    a, b = (Condition(READ, vector * k, 0.5 * k, f1=None if k > 1 else 0.5) for k in (1.0, 2.0))
+    gate = (a & ~b) | a
+    packed, vectors = pack_gate(gate)
+    assert packed["rule"] == {"or": [{"and": [0, {"not": [1]}]}, 0]}
+    assert [c["threshold"] for c in packed["conditions"]] == [0.5, 1.0]
+    assert set(vectors) == {"gate/0", "gate/1"}
+    assert vectors["gate/1"] is not b.vector, "a copy: safetensors refuses shared memory"
+    again = unpack_gate(packed, vectors)
+    assert str(again) == str(gate)
+    assert again.conditions[1].f1 is None
+    with pytest.raises(FileError, match="unknown rule 'xor' in a gate; it was written by a newer lenssteer"):
+        unpack_gate(packed | {"rule": {"xor": [0, 1]}}, vectors)
+
+
+def test_edits_are_packed_with_shared_arrays_once_and_their_options():
+    edit = edits.rotate_by(torch.eye(2, 3, dtype=torch.float64), degrees=20)
+    plain = edits.add(torch.ones(3), norm="cap")
+    sites, tensors = pack_edits({EDIT: plain, READ: edit, Site(1, "resid_post"): edit})
+    assert list(sites) == ["resid_post.1", "resid_post.2", "resid_post.4"]
+    assert sites["resid_post.2"]["arrays"] == sites["resid_post.1"]["arrays"]
+    assert sites["resid_post.1"]["arrays"]["read"] == sites["resid_post.1"]["arrays"]["write"] == "resid_post.1/read"
+    assert (sites["resid_post.4"]["norm"], sites["resid_post.4"]["radius"]) == ("cap", "plane")
+    assert all(tensor is not mine for tensor in tensors.values() for mine in (*edit.tensors().values(), *plain.tensors().values()))
+    again = unpack_edits(sites, tensors)
+    assert list(again) == [Site(1, "resid_post"), READ, EDIT]
+    assert torch.equal(again[EDIT].write, plain.write)
+    angled, arrays = pack_edits({READ: edits.set_angle(torch.ones(3), degrees=20)})
+    assert (unpack_edits(angled, arrays)[READ].radius, unpack_edits(angled, arrays)[READ].norm) == ("complement", "preserve")
+    whole = {key: tensor.long() for key, tensor in tensors.items()}
+    with pytest.raises(FileError, match="arrays of an edit are whole numbers; expected floating-point ones"):
+        unpack_edits(sites, whole)
+    with pytest.raises(FileError, match="unknown kind of edit 'lora'; it was written by a newer lenssteer"):
+        unpack_edits({"resid_post.1": sites["resid_post.1"] | {"kind": "lora"}}, tensors)

@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ CLOSED_FORMS = {
     "linear(4)": lambda t: max(0.0, 1 - t / 4),
     "linear(2, 3, 1)": lambda t: [3.0, 2.0, 1.0][min(t, 2)],
     "cosine(4)": lambda t: math.cos(math.pi / 2 * min(t / 4, 1)) ** 2,
+    "cosine(2, 3, 1)": lambda t: [3.0, 2.0, 1.0][min(t, 2)],
     "first_n(2)": lambda t: float(t < 2),
     "first_n(3, 2, 0.5)": lambda t: 2.0 if t < 3 else 0.5,
 }
@@ -102,3 +104,41 @@ def test_schedules_are_read_from_text():
 def test_unknown_schedules_are_refused(text):
     with pytest.raises(ParameterError):
         Schedule.parse(text)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("step(3)", "unknown schedule 'step'; expected one of constant, linear(16), cosine(16), first_n(16)"),
+    ("lineer(3)", "Did you mean 'linear(16)'?"), ("linear", "schedule 'linear' with n=0: all but constant take a positive n."),
+    ("constant(3)", "schedule 'constant' with n=3: all but"), ("linear(x)", "cannot read schedule 'linear(x)'; expected for example linear(16)"),
+    ("linear(2.5)", "cannot read schedule 'linear(2.5)'; n is a whole number, followed by start and end."),
+    ("linear(1, 2, 3, 4)", "n is a whole number"), ("linear(2, 1, nan)", "must be finite, got (1.0, nan, 0.0)"),
+])
+def test_what_is_wrong_with_a_schedule_is_told(text, message):
+    with pytest.raises(ParameterError, match=re.escape(message)):
+        Schedule.parse(text)
+
+
+def test_every_factor_must_be_finite_and_n_at_least_one():
+    for change in ({"start": math.inf}, {"end": math.nan}, {"prompt": -math.inf}):
+        with pytest.raises(ParameterError, match="factors of a schedule must be finite"):
+            Schedule("linear", 2, **change)
+    for n in (0, -1):
+        with pytest.raises(ParameterError, match="take a positive n"):
+            Schedule("cosine", n)
+    assert Schedule("linear", 1).factors(Columns(0, TOKENS.mask, TOKENS))[0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
+
+
+def test_texts_may_have_spaces_and_fewer_numbers():
+    assert Schedule.parse("  linear( 4 , 2 )  ") == Schedule("linear", 4, 2.0, 0.0)
+    assert Schedule.parse("constant(0, 0.5)") == Schedule(start=0.5)
+    assert str(Schedule("linear", 4, 2.0)) == "linear(4, 2, 0)"
+    assert str(Schedule("linear", 4, 1.0, 0.5)) == "linear(4, 1, 0.5)"
+
+
+def test_plain_is_a_factor_of_one_everywhere():
+    plain = [Schedule(), Schedule(prompt=1), Schedule(prompt=1.0)]
+    others = [Schedule(start=2), Schedule(prompt=0.0), Schedule("linear", 2), Schedule("first_n", 2, 1, 1)]
+    assert [one.is_plain for one in (*plain, *others)] == [True] * 3 + [False] * 4
+    assert Schedule(start=0.5, prompt=0.0).factors(Columns(0, TOKENS.mask, TOKENS))[1].tolist() == [0.0] * 6 + [0.5] * 2
+    for text in CLOSED_FORMS:
+        assert Schedule.parse(text).factors(Columns(6, TOKENS.mask, TOKENS)).dtype == torch.float64

@@ -7,10 +7,10 @@ import torch
 import lenssteer.edits as edits
 from lenssteer.errors import SteeringError
 from lenssteer.models import Decoding, decode, generate
-from lenssteer.prompts import pad
+from lenssteer.prompts import Columns, Tokens, pad
 from lenssteer.site import Site
-from lenssteer.steering import Condition, Rowwise, Steerer
-from lenssteer.steering.trace import pieces
+from lenssteer.steering import Condition, Rowwise, Steerer, Trace
+from lenssteer.steering.trace import changes, pieces
 
 SITE, LATER = Site(2, "resid_post"), Site(5, "ln1_out")
 PROMPTS = ["how do i hide a shiny gun ?", "repeat : a b c", "how do i carry a quiet old rifle ?"]
@@ -164,8 +164,6 @@ def test_parts_of_a_batch_know_their_own_ids(demo, steerer):
 
 
 def _columns(model):
-    from lenssteer.prompts import Columns
-
     tokens = pad(model.encode(PROMPTS))
     return Columns(0, tokens.mask, tokens)
 
@@ -185,3 +183,130 @@ class Bytes:
 
 def test_pieces_of_a_character_wait_for_its_last_byte():
     assert pieces(Bytes(), list("aï😀b".encode())) == ["a", "", "ï", "", "", "", "😀", "b"]
+
+
+class Sealed:
+    """A tokenizer that ends every text with a mark, so that no text begins with a shorter one."""
+
+    def decode(self, ids, **_):
+        return "".join("abc"[i] for i in ids) + "."
+
+
+def test_a_text_that_is_no_continuation_is_told_token_by_token():
+    assert pieces(Sealed(), [0, 1, 2]) == ["a.", "b.", "c."]
+
+
+def columns_of(start=0, rows=(0, 1), width=None):
+    """Two rows of five columns by hand: three and two prompt tokens, the shorter one padded on the left."""
+    mask = torch.tensor([[True] * 5, [False, True, True, True, True]])[[row % 2 for row in rows]]
+    ids = torch.arange(10).reshape(2, 5)[[row % 2 for row in rows]]
+    tokens = Tokens(ids, mask, torch.zeros(len(rows), 2, dtype=torch.long), torch.tensor([3, 3])[: len(rows)], torch.tensor(rows))
+    return Columns(start, mask[:, : width or 5], tokens)
+
+
+def test_a_pass_by_hand_is_told_token_by_token():
+    trace, columns = Trace(), columns_of()
+    before = torch.zeros(2, 5, 2)
+    before[..., 0] = 2.0
+    after = before.clone()
+    after[0, 1] = torch.tensor([0.0, 2.0])
+    after[1, 4] = torch.tensor([-2.0, 0.0])
+    chosen = columns.real & torch.tensor([False, True, True, False, True])
+    trace.add(SITE, columns, chosen, before, after)
+    assert trace.rows == (0, 1)
+    assert trace.sites == (SITE,)
+    first, second = trace.at(0)[SITE], trace.at(1)[SITE]
+    assert [one.token for one in first] == [0, 1, 2, 3, 4]
+    assert [one.token for one in second] == [6, 7, 8, 9], "padding is left out"
+    assert [one.is_prompt for one in first] == [True, True, True, False, False]
+    assert [one.is_prompt for one in second] == [True, True, False, False]
+    assert [one.offered for one in first] == [False, True, True, False, True]
+    assert [one.fired for one in first] == [False, True, False, False, False]
+    assert [one.fired for one in second] == [False, False, False, True]
+    assert first[1].displacement == pytest.approx(8**0.5)
+    assert (first[1].degrees, second[3].degrees, second[3].displacement) == (pytest.approx(90), pytest.approx(180), pytest.approx(4))
+
+
+def test_passes_with_nothing_chosen_are_told_as_such():
+    trace, columns = Trace(), columns_of()
+    trace.add(LATER, columns, columns.real & False)
+    assert [tuple(one[2:]) for one in trace.at(1)[LATER]] == [(False, False, 0.0, 0.0)] * 4
+
+
+def test_a_cached_answer_follows_its_prompt_and_a_second_reading_replaces_the_first():
+    trace = Trace()
+    for start, width in ((0, 3), (3, 4), (4, 5)):
+        columns = columns_of(start, width=width)
+        h = torch.ones(2, width - start, 2)
+        trace.add(SITE, columns, columns.real, h, (start + 2) * h)
+    lengths = [[round(one.displacement / 2**0.5, 4) for one in trace.at(row)[SITE]] for row in (0, 1)]
+    assert lengths == [[1, 1, 1, 4, 5], [1, 1, 4, 5]]
+    uncached = Trace()
+    for width in (3, 4, 5):
+        columns = columns_of(0, width=width)
+        h = torch.ones(2, width, 2)
+        uncached.add(SITE, columns, columns.real, h, width * h)
+    assert uncached.rows == (0, 1, 2, 3, 4, 5), "a pass from the first column on, no wider than the prompts, is a new call"
+
+
+def test_rows_that_come_again_are_numbered_after_all_before():
+    trace = Trace()
+    for rows in ((0, 1), (2, 3), (1, 2)):
+        columns = columns_of(0, rows)
+        trace.add(SITE, columns, columns.real, torch.ones(2, 5, 2), torch.ones(2, 5, 2))
+    assert trace.rows == (0, 1, 2, 3, 5, 6)
+
+
+def test_json_of_a_trace_has_every_number_once():
+    trace, columns = Trace(), columns_of()
+    h = torch.ones(2, 5, 2)
+    trace.add(LATER, columns, columns.real, h, 2 * h)
+    trace.add(SITE, columns, columns.real & False)
+    first, second = trace.as_dict()["rows"]
+    assert trace.sites == (SITE, LATER)
+    assert list(first["sites"]) == ["resid_post.2", "ln1_out.5"]
+    assert first.keys() == {"row", "ids", "is_prompt", "sites"}
+    assert (second["row"], second["ids"], second["is_prompt"]) == (1, [6, 7, 8, 9], [True, True, False, False])
+    assert second["sites"]["ln1_out.5"].keys() == {"offered", "fired", "displacement", "degrees"}
+    assert second["sites"]["ln1_out.5"]["fired"] == [True] * 4
+    assert second["sites"]["resid_post.2"]["offered"] == [False] * 4
+
+
+def test_rows_that_were_not_run_are_refused():
+    with pytest.raises(SteeringError, match="row 0 was not run under this trace; its rows are none"):
+        Trace().at(0)
+
+
+def test_sums_over_sites_count_those_that_fired(demo):
+    """By hand: 90 degrees at one site, 180 at another, nothing at a third."""
+    trace, columns = Trace(), columns_of(rows=(0,))
+    h = torch.tensor([1.0, 0.0]).expand(1, 5, 2)
+    trace.add(SITE, columns, columns.real, h, torch.tensor([0.0, 1.0]).expand(1, 5, 2))
+    trace.add(LATER, columns, columns.real, h, -h)
+    trace.add(Site(7, "resid_post"), columns, columns.real, h, h)
+    one = trace.tokens(demo)[4]
+    assert (one.fired, one.is_prompt) == (2, False)
+    assert one.text == pieces(demo.tokenizer, [0, 1, 2, 3, 4])[4]
+    assert one.displacement == pytest.approx(2**0.5 + 2)
+    assert one.degrees == pytest.approx(135)
+    quiet = Trace()
+    quiet.add(SITE, columns, columns.real, h, h)
+    assert quiet.tokens(demo, 0)[0][1:] == (0.0, 0.0, 0, True)
+
+
+@pytest.mark.parametrize("degrees", [1e-5, 0.5, 20.0, 30.0, 90.0, 179.0])
+@pytest.mark.parametrize("ratio", [0.5, 3.0])
+def test_angles_of_any_size_keep_their_digits(degrees, ratio):
+    h = 7 * torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    turned = 7 * ratio * torch.tensor([[np.cos(np.radians(degrees)), np.sin(np.radians(degrees))]])
+    moved, angle, length, new_length = changes(h, turned)
+    assert angle.item() == pytest.approx(degrees, rel=1e-7)
+    assert moved.item() == pytest.approx(np.linalg.norm(turned - h))
+    assert (length.item(), new_length.item()) == (7, pytest.approx(7 * ratio))
+    both = changes(torch.cat([h, h]), torch.cat([turned, h]))[1]
+    assert both.tolist() == pytest.approx([degrees, 0.0], rel=1e-7)
+
+
+def test_zero_activations_have_no_angle_that_is_not_a_number():
+    h, zero = torch.ones(1, 1, 4), torch.zeros(1, 1, 4)
+    assert [changes(*pair)[1].item() for pair in ((h, zero), (zero, h), (zero, zero))] == [90, 90, 90]

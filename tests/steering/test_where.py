@@ -1,5 +1,6 @@
 from itertools import pairwise
 
+import jaxtyping
 import pytest
 import torch
 from hypothesis import given, settings
@@ -78,3 +79,34 @@ def test_unknown_rules_are_refused(rule):
 def test_only_first_n_takes_a_number():
     with pytest.raises(ParameterError, match="only first_n"):
         Where("prompt", 2)
+
+
+@pytest.mark.parametrize(("rule", "message"), [
+    ("promt", r"unknown rule 'promt'; expected one of all, prompt, generated, after_instruction, last_prompt, first_n\(3\)\. Did you mean 'prompt'"),
+    ("first_n", r"unknown rule 'first_n'.*Did you mean 'first_n\(3\)'"), ("first_n(0)", "where='first_n' with n=0: only first_n takes n, and it must be positive"),
+    ("first_n(3", "unknown rule"), ("xfirst_n(3)", "unknown rule"), ("first_n(1.5)", "unknown rule"),
+])
+def test_what_is_wrong_with_a_rule_is_told(rule, message):
+    with pytest.raises(ParameterError, match=message):
+        Where.parse(rule)
+
+
+def test_rules_made_by_hand_are_checked():
+    jaxtyping.config.update("jaxtyping_disable", True)  # which would refuse first
+    try:
+        with pytest.raises(ParameterError, match=r"unknown rule 'promt'; expected one of all, .*first_n\(3\)\. Did you mean 'prompt'"):
+            Where("promt")
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+    with pytest.raises(ParameterError, match="where='first_n' with n=-2"):
+        Where.first_n(-2)
+    with pytest.raises(ParameterError, match="where='all' with n=1"):
+        Where("all", 1)
+    assert (Where().kind, Where().n, Where.first_n(1).n) == ("all", 0, 1)
+    assert Where.parse("first_n(12)") == Where("first_n", 12)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rules_know_whether_they_choose_prompt_tokens(rule):
+    chosen = Where.parse(rule).select(Columns(0, TOKENS.mask, TOKENS))
+    assert Where.parse(rule).edits_prompt == bool((chosen & (torch.arange(8) < TOKENS.prompt_end.unsqueeze(-1))).any())

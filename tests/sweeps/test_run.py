@@ -199,10 +199,27 @@ def test_a_setting_that_breaks_the_model_gets_its_error_and_the_others_go_on(swe
     assert read_cells(tmp_path / "run") == rows
 
 
-def test_scores_are_one_finite_number_a_prompt(sweep, asked):
-    for values in ([1.0], [float("nan")] * len(asked)):
-        with pytest.raises(ParameterError, match="one finite number a prompt"):
-            sweep(score=lambda _prompts, _answers, values=values: {"s": values})
+def test_scores_are_one_number_a_prompt(sweep):
+    with pytest.raises(ParameterError, match="one finite number a prompt"):
+        sweep(score=lambda _prompts, _answers: {"s": [1.0]})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_score_that_is_not_finite_is_a_recorded_failure_and_the_others_go_on(sweep, asked, tmp_path, value):
+    seen = []
+
+    def score(_prompts, answers):
+        seen.append(answers)
+        return {"s": [value if len(seen) == 2 and i == 1 else 1.0 for i in range(len(answers))]}
+
+    rows = sweep(score=score, keep_answers=True)
+    failed = [row for row in rows if row.error]
+    assert len(failed) == 1
+    assert f"the score s is {value} at 1 of {len(asked)} prompts" in failed[0].error
+    assert (failed[0].scores, failed[0].answers) == ({}, None)
+    assert all(row.scores == {"s": [1.0] * len(asked)} for row in rows if not row.error)
+    assert read_cells(tmp_path / "run") == rows
+    assert sweep(score=lambda *_: pytest.fail("nothing is left to score"), keep_answers=True) == rows
 
 
 def test_unscored_answers_never_enter_a_mean():

@@ -18,7 +18,8 @@ from lenssteer.errors import ParameterError
 from lenssteer.nearest import did_you_mean, unknown
 
 STEERER, INSTRUCTION_END, PROMPT_END, TICKET = "steerer", "instruction_end", "prompt_end", "lenssteer_ticket"
-OURS = (STEERER, INSTRUCTION_END, PROMPT_END, TICKET)
+PROMPT_LIMIT = "lenssteer_prompt_limit"
+OURS = (STEERER, INSTRUCTION_END, PROMPT_END, TICKET, PROMPT_LIMIT)
 UNSTEERED = "none"
 """The name that asks for no steerer; no steerer of a shelf may have it."""
 VLLMS = ("kv_transfer_params", "ec_transfer_params", "kv_cache_report_mode", "session_id")
@@ -123,6 +124,7 @@ class Asked:
             raise ParameterError(f"a request may set {MOST} values at most; got {len(given)}.")
         name = given.pop(STEERER, None)
         ticket = given.pop(TICKET, "")
+        given.pop(PROMPT_LIMIT, None)
         if name is None or name == UNSTEERED:
             _refuse_unclaimed(given, offers)
             return None

@@ -38,10 +38,13 @@ class Conductor:
         self.plan = Plan([], None, runner.device, tallied)
         self.steps = 0
 
-    def prepare(self, scheduled_tokens: Sequence[int], finished: Collection[str]) -> None:
-        """Say what the ops are to do in the step that the runner's batch describes."""
+    def forget(self, finished: Collection[str]) -> None:
+        """Let go of requests that ended; steps without any token tell of those that ended last."""
         for request in finished:
             self.following.pop(request, None)
+
+    def prepare(self, scheduled_tokens: Sequence[int]) -> None:
+        """Say what the ops are to do in the step that the runner's batch describes."""
         scheduled: list[Scheduled] = []
         row, batch = 0, self.runner.input_batch
         for request, start, count in zip(batch.req_ids, batch.num_computed_tokens_cpu.tolist(), scheduled_tokens,
@@ -126,15 +129,20 @@ def attach(worker: Any, tallied: bool) -> None:
     conductor = Conductor(runner, tallied)
     worker.lenssteer_receipts, worker.lenssteer_counts = conductor.receipts, conductor.counts
     worker.lenssteer_steps = lambda: conductor.steps
-    load, prepare, forward = runner.load_model, runner._prepare_inputs, runner._model_forward
+    load, update = runner.load_model, runner._update_states
+    prepare, forward = runner._prepare_inputs, runner._model_forward
 
     def load_model(*args: Any, **kwargs: Any) -> None:
         load(*args, **kwargs)
         install(runner.get_model(), conductor.sites)
 
+    def update_states(scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
+        conductor.forget(scheduler_output.finished_req_ids)
+        return update(scheduler_output, *args, **kwargs)
+
     def prepare_inputs(scheduler_output: Any, tokens: Any, *args: Any, **kwargs: Any) -> Any:
         prepared = prepare(scheduler_output, tokens, *args, **kwargs)
-        conductor.prepare(tokens.tolist(), scheduler_output.finished_req_ids)
+        conductor.prepare(tokens.tolist())
         return prepared
 
     def model_forward(*args: Any, **kwargs: Any) -> Any:
@@ -144,7 +152,8 @@ def attach(worker: Any, tallied: bool) -> None:
         finally:
             conductor.finish()
 
-    runner.load_model, runner._prepare_inputs, runner._model_forward = load_model, prepare_inputs, model_forward
+    runner.load_model, runner._update_states = load_model, update_states
+    runner._prepare_inputs, runner._model_forward = prepare_inputs, model_forward
 
 
 def _refuse_unknown(worker: Any, runner: Any) -> None:

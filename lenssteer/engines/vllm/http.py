@@ -1,32 +1,36 @@
-"""The part of the server that knows steerers: an ASGI layer around vLLM's own, named to it with `--middleware`.
+"""The part of the server that knows steerers and keys: an ASGI layer around vLLM's, named to it with `--middleware`.
 
-    GET  /lenssteer/steerers          names, parameters and ranges
+    GET  /lenssteer/steerers          names, parameters and ranges, and the key's limits
     POST /v1/completions              checked before it reaches the engine; the answer carries its receipts
     POST /v1/chat/completions         the same
 """
 
 import asyncio
 import copy
-import json
 import os
-import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from lenssteer.engines.vllm.asked import Asked
-from lenssteer.engines.vllm.http_answer import Answer, Message, Send
+from lenssteer.engines.vllm.http_answer import Answer, Send
+from lenssteer.engines.vllm.http_body import Again, Receive, sized, whole
+from lenssteer.engines.vllm.http_door import Door
+from lenssteer.engines.vllm.http_keys import ANYONE, MOST_BYTES, Key, Keys, read_keys
 from lenssteer.engines.vllm.http_receipts import take_receipts
+from lenssteer.engines.vllm.http_refused import RefusedError, reply
 from lenssteer.engines.vllm.http_request import STEERED, Incoming, incoming, read_json, refuse_steering
 from lenssteer.engines.vllm.settings import shelf
 from lenssteer.errors import LenssteerError
 
-Receive = Callable[[], Awaitable[Message]]
 App = Callable[[Any, Receive, Send], Awaitable[None]]
-DEFAULT = "LENSSTEER_DEFAULT"
-"""Environment variable: the steerer of requests that name none."""
-MOST_BYTES = 32 << 20
+DEFAULT, KEYS = "LENSSTEER_DEFAULT", "LENSSTEER_KEYS"
+"""Environment variables: the steerer of requests that name none, and the file of keys."""
 LISTING = "/lenssteer/steerers"
 READING = ("GET", "HEAD", "OPTIONS")
+OPEN = ("/health", "/ping")
+COUNTED = (*STEERED, "/tokenize", "/detokenize")
+"""What a key with limits may post to."""
 
 
 class SteeringMiddleware:
@@ -40,43 +44,66 @@ class SteeringMiddleware:
         self.app = app
         self.shelf = shelf()
         self.default = os.environ.get(DEFAULT, "")
+        self._door: Door | None = None
         self._tokenizer: Any = None
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or (scope["method"] in READING and self._path(scope) != LISTING):
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] != "http":
             await self.app(scope, receive, send)
-        elif not allowed(scope):
-            await _refuse(send, 401, "the API key is missing or wrong; send it as `Authorization: Bearer KEY`.")
-        elif scope["method"] in READING:
-            await _reply(send, 200, self.listing())
         else:
-            await self._post(self._path(scope), scope, receive, send)
+            try:
+                with self._let_in(scope) as key:
+                    await self._answer(key, scope, receive, send)
+            except RefusedError as refused:
+                await refused.tell(send)
+
+    def _let_in(self, scope: Any) -> AbstractContextManager[Key]:
+        if scope["method"] == "OPTIONS" or (scope["method"] in READING and self._path(scope) in OPEN):
+            return nullcontext(ANYONE)
+        if self._door is None:
+            self._door = door_of(scope["app"].state.args)
+        return self._door.let_in(dict(scope["headers"]))
+
+    async def _answer(self, key: Key, scope: Any, receive: Receive, send: Send) -> None:
+        path = self._path(scope)
+        if scope["method"] not in READING:
+            await self._post(path, key, scope, receive, send)
+        elif path == LISTING and scope["method"] != "OPTIONS":
+            await reply(send, 200, self.listing(key))
+        else:
+            await self.app(scope, receive, send)
 
     @staticmethod
     def _path(scope: Any) -> str:
         return scope["path"].removeprefix(scope.get("root_path", ""))
 
-    async def _post(self, path: str, scope: Any, receive: Receive, send: Send) -> None:
-        body = await _whole(receive)
-        if body is None:
-            await _refuse(send, 413, f"the body has more than {MOST_BYTES} bytes; send less in one request.")
-            return
+    async def _post(self, path: str, key: Key, scope: Any, receive: Receive, send: Send) -> None:
+        if key.is_limited and (path not in COUNTED or scope["method"] != "POST"):
+            raise RefusedError(405, f"a key with limits may post to {', '.join(COUNTED)}, and read elsewhere.",
+                               allow="POST" if path in COUNTED else "GET, HEAD, OPTIONS")
+        body = await whole(receive, scope, min(MOST_BYTES, key.max_body_bytes))
         try:
-            request = await self._checked(path, scope, body)
+            request = await self._checked(path, key, scope, body)
+        except RefusedError:
+            raise
         except LenssteerError as error:
-            await _refuse(send, 400, str(error))
-            return
-        again, sized = _Again(receive, request.body), _sized(scope, len(request.body))
+            raise RefusedError(400, str(error)) from error
+        again, changed = Again(receive, request.body), sized(scope, len(request.body))
         if request.asked is None:
-            await self.app(sized, again, send)
+            await self.app(changed, again, send)
         else:
-            await self._steered(request.asked, sized, again, send)
+            await self._steered(request.asked, changed, again, send)
 
-    async def _checked(self, path: str, scope: Any, body: bytes) -> Incoming:
+    async def _checked(self, path: str, key: Key, scope: Any, body: bytes) -> Incoming:
         if path in STEERED:
             tokenizer = self._own_tokenizer(scope)
-            own = getattr(scope["app"].state.args, "chat_template", None) is None
-            return await asyncio.to_thread(incoming, path, body, self.shelf, self.default, tokenizer, own_template=own)
+            args = scope["app"].state.args
+            own, plain = (getattr(args, name, None) is None for name in ("chat_template", "lora_modules"))
+            models = (getattr(args, "served_model_name", None) or ()) if plain else ()
+            return await asyncio.to_thread(incoming, path, body, self.shelf, self.default, tokenizer,
+                                           own_template=own, key=key, models=models)
         if b"json" in dict(scope["headers"]).get(b"content-type", b"json") and body:
             refuse_steering(read_json(body), path)
         return Incoming(body, None)
@@ -103,66 +130,17 @@ class SteeringMiddleware:
             self._tokenizer = copy.deepcopy(scope["app"].state.engine_client.renderer.get_tokenizer())
         return self._tokenizer
 
-    def listing(self) -> dict[str, Any]:
-        """What requests may ask for."""
-        return {"default": self.default or None, "steerers": [
-            {"name": name, "where": offer.where,
-             "parameters": {one: allowed.model_dump() for one, allowed in sorted(offer.ranges.items())}}
-            for name, offer in sorted(self.shelf.offers.items())]}
+    def listing(self, key: Key) -> dict[str, Any]:
+        """What requests with a key may ask for."""
+        steerers = [{"name": name, "where": offer.where,
+                     "parameters": {one: allowed.model_dump() for one, allowed in sorted(offer.ranges.items())}}
+                    for name, offer in sorted(key.offers(self.shelf.offers).items())]
+        limits = {"limits": key.model_dump(exclude={"name", "sha256", "steerers"})} if key.is_limited else {}
+        return {"default": self.default or None, "steerers": steerers, **limits}
 
 
-class _Again:
-    """Gives a body that was read already, then what comes after it."""
-
-    def __init__(self, receive: Receive, body: bytes) -> None:
-        self.receive, self.body = receive, body
-        self.given = False
-
-    async def __call__(self) -> Message:
-        if self.given:
-            return await self.receive()
-        self.given = True
-        return {"type": "http.request", "body": self.body, "more_body": False}
-
-
-async def _whole(receive: Receive) -> bytes | None:
-    """The body of a request, as far as it came; None where it is too large."""
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > MOST_BYTES:
-            return None
-        if not message.get("more_body", False):
-            return b"".join(parts)
-
-
-def allowed(scope: Any) -> bool:
-    """Whether a request carries the server's API key, where it has one; on every path, not only vLLM's guarded ones."""
-    keys = [key for key in scope["app"].state.args.api_key or [os.environ.get("VLLM_API_KEY")] if key]
-    given = dict(scope["headers"]).get(b"authorization", b"")
-    scheme, _, token = given.partition(b" ")
-    matches = [secrets.compare_digest(token, key.encode()) for key in keys]
-    return not keys or (scheme.lower() == b"bearer" and any(matches))
-
-
-def _sized(scope: Any, length: int) -> Any:
-    """The scope of the same request with a body of another length."""
-    sizes = (b"content-length", b"transfer-encoding")
-    headers = [(name, value) for name, value in scope["headers"] if name not in sizes]
-    return {**scope, "headers": [*headers, (b"content-length", str(length).encode())]}
-
-
-async def _reply(send: Send, status: int, value: Any) -> None:
-    body = json.dumps(value, ensure_ascii=False).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-async def _refuse(send: Send, status: int, message: str) -> None:
-    """An error in OpenAI's layout."""
-    kind = {400: "BadRequestError", 401: "AuthenticationError", 413: "BadRequestError"}[status]
-    await _reply(send, status, {"error": {"message": message, "type": kind, "param": None, "code": status}})
+def door_of(args: Any) -> Door:
+    """The door of a server that was started with these arguments of vLLM's."""
+    path = os.environ.get(KEYS)
+    keys = [key for key in args.api_key or [os.environ.get("VLLM_API_KEY")] if key]
+    return Door(read_keys(path) if path else Keys.plain(keys) if keys else None)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lenssteer.engines.vllm import settings
-from lenssteer.engines.vllm.asked import INSTRUCTION_END
+from lenssteer.engines.vllm.asked import INSTRUCTION_END, PROMPT_LIMIT
 from lenssteer.engines.vllm.slot import needs_whole_prompt, reads_late, reads_prompt
 from lenssteer.errors import LenssteerError
 from lenssteer.steering import Steerer
@@ -108,6 +108,9 @@ def refusal(extra: Mapping[str, Any] | None, prompt_tokens: int, scheduler: Any)
         prompt_tokens: How many it has.
         scheduler: vLLM's config of it.
     """
+    most = (extra or {}).get(PROMPT_LIMIT)
+    if isinstance(most, int) and prompt_tokens > most:
+        return f"the prompt has {prompt_tokens} tokens; this key may send {most} at most. Shorten it."
     try:
         asked = settings.shelf().read(extra)
         if asked is None:

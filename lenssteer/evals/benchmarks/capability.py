@@ -5,12 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lenssteer.artefacts.unfinished import Unfinished
 from lenssteer.engines.engine import Engine
 from lenssteer.errors import ParameterError
 from lenssteer.evals.benchmarks.packages import needed
 from lenssteer.evals.benchmarks.retention import retention, scored
 from lenssteer.evals.benchmarks.run import Protocol, Run, Scores, quiet, run_benchmarks
-from lenssteer.evals.benchmarks.saved import refuse_rows
+from lenssteer.evals.benchmarks.saved import identity, refuse_rows
 from lenssteer.evals.benchmarks.tasks import Benchmark, load_benchmarks
 from lenssteer.evals.bootstrap import paired_difference
 from lenssteer.models import LensModel
@@ -26,7 +27,8 @@ QUESTIONS = ("prompt", "question", "instruction", "text", "query", "goal", "sent
 def measure_capability(model: LensModel | Engine, names: Sequence[str], steerer: Steerer | None = None, *,
                        data: Path | str | None = None, shots: int | None = None, limit: int | None = None,
                        chat: bool = False, seed: int = 0, batch_size: int | None = None,
-                       progress: bool = False, lm: "Callable[..., SteeredLM] | None" = None) -> dict[str, Any]:
+                       progress: bool = False, lm: "Callable[..., SteeredLM] | None" = None,
+                       kept: Unfinished | None = None) -> dict[str, Any]:
     """Run tasks unsteered and steered, and compare them item by item.
 
     Args:
@@ -41,6 +43,7 @@ def measure_capability(model: LensModel | Engine, names: Sequence[str], steerer:
         batch_size: Most rows of a batch; None finds it from the memory that is free.
         progress: Whether to show bars.
         lm: Makes what lm-eval asks, with the arguments of `SteeredLM`, which is the default in this process.
+        kept: Tasks that an earlier process finished, and where this one keeps each that it finishes; see `unfinished`.
 
     Returns:
         A dictionary for JSON. `rows` has one entry a task and metric: means, the paired difference and retention with
@@ -49,6 +52,7 @@ def measure_capability(model: LensModel | Engine, names: Sequence[str], steerer:
     Raises:
         PromptError: when a task is unknown, its data are absent, or the steerer was fitted on its items.
         ParameterError: when a setting is out of range.
+        FileError: when what is kept cannot be written or read.
         LenssteerError: when lm-eval is not installed.
     """
     protocol = Protocol(limit, chat, seed)
@@ -71,15 +75,18 @@ def measure_capability(model: LensModel | Engine, names: Sequence[str], steerer:
     lms = {"unsteered": made(model, batch_size=batch_size, seed=seed, progress=progress)}
     if steerer is not None:
         lms["steered"] = made(model, steerer, batch_size=batch_size, seed=seed, progress=progress)
-    runs = {setting: run_benchmarks(lm, benchmarks, protocol) for setting, lm in lms.items()}
-    receipts = [{"request": kind, **receipt.as_dict()} for lm in lms.values() for kind, receipt in lm.receipts]
+    about = {"card": asdict(model.card), "seed": seed, "batch_size": batch_size}
+    runs = {setting: run_benchmarks(lm, benchmarks, protocol, kept,
+                                    {**about, "steerer": identity(lm.steerer)} if kept else {})
+            for setting, lm in lms.items()}
     return {
         "model": asdict(model.card), "steerer": None if steerer is None else _plain(steerer.provenance),
         "where": None if steerer is None else str(steerer.where), "template": model.template if chat else None,
         "seed": seed, "limit": limit, "rows": list(_rows(benchmarks, runs, seed)),
         "seconds": {setting: run.seconds for setting, run in runs.items()},
         "tokens": {setting: run.counts for setting, run in runs.items()},
-        "left_out": list(runs["unsteered"].left_out), "receipts": receipts, "items": _items(runs),
+        "left_out": runs["unsteered"].left_out,
+        "receipts": [receipt for run in runs.values() for receipt in run.receipts], "items": _items(runs),
     }
 
 

@@ -1,5 +1,6 @@
 """What a search runs on the model: first tokens, answers and KL divergence, each cell once."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from lenssteer.models.sizing import fitting
 from lenssteer.prompts import Prompt, pad
 from lenssteer.steering import Steerer
 from lenssteer.sweeps import sweep_answers
+from lenssteer.sweeps.run import infinite
 from lenssteer.sweeps.search.record import UNSTEERED, Record
 
 WANTED = 4
@@ -106,7 +108,7 @@ class Measurer:
             self._answer(group, todo, stage)
 
     def divergence(self, amount: float) -> None:
-        """KL divergence on the wanted prompts."""
+        """KL divergence on the wanted prompts; a setting that breaks the model there is broken."""
         if amount in self.record.kl or amount in self.record.broken:
             return
         if self._reference is None:
@@ -115,8 +117,12 @@ class Measurer:
         if self.record.replay("kl", "KL", [amount]):
             return
         with self.model.metered() as cost:
-            kl = self._reference.divergence(self.steerer_for(torch.tensor(amount, dtype=torch.float64))).mean
-        self.record.add("kl", "KL", [(amount, 0, kl)], cost)
+            try:
+                kl = self._reference.divergence(self.steerer_for(torch.tensor(amount, dtype=torch.float64))).mean
+                kind, found = ("kl", kl) if math.isfinite(kl) else ("broken", f"its KL divergence is {kl}.")
+            except SteeringError as error:
+                kind, found = "broken", str(error)
+        self.record.add(kind, "KL", [(amount, 0, found)], cost)
 
     def _once(self, kind: str, stage: str, compute: Callable[[], T]) -> T:
         """What every process computes for itself, and what is paid for once."""
@@ -149,7 +155,15 @@ class Measurer:
 
     def _scored(self, amount: float | None, numbers: Sequence[int], answers: Sequence[str]
                 ) -> list[tuple[float | None, int, dict[str, float | None]]]:
+        """Scores of answers.
+
+        Raises:
+            SteeringError: when one is not finite.
+        """
         scores = self.score([self.prompts[i] for i in numbers], answers)
+        broken = infinite(scores)
+        if broken:
+            raise SteeringError(broken if amount is not None else f"{broken} It is unsteered: leave that score out.")
         return [(amount, i, {name: values[k] for name, values in scores.items()}) for k, i in enumerate(numbers)]
 
     def _steered_first(self, amounts: Sequence[float], asked: Sequence[Prompt]

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lenssteer.artefacts.lines import drop_torn_line, only_process
 from lenssteer.artefacts.parsing import parse
 from lenssteer.artefacts.reading import read_lines, read_object
 from lenssteer.artefacts.schema.record import described
@@ -19,7 +20,6 @@ from lenssteer.artefacts.schema.search import Batch, Search
 from lenssteer.artefacts.writing import append_line, write_text
 from lenssteer.errors import FileError, MismatchError
 from lenssteer.models.cost import Cost
-from lenssteer.sweeps.lines import drop_torn_line, only_process
 
 HEADER, MEASURED, JOURNAL, RESULT = "search.json", "measured.jsonl", "trials.journal", "result.json"
 UNSTEERED = None

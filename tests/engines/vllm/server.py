@@ -1,4 +1,4 @@
-"""`lenssteer serve` in a process of its own, and a shelf of eight steerers for the demo model."""
+"""`lenssteer serve`, or vLLM without lenssteer, in a process of its own, and a shelf of eight steerers for the demo model."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -52,22 +53,45 @@ def make_shelf(folder: Path) -> Path:
     return folder
 
 
+PLAIN = """
+import sys
+from lenssteer.engines.vllm.serve import parsed
+from vllm.entrypoints.cli.serve import ServeSubcommand
+from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
+arguments = parsed(sys.argv[1:])
+cli_env_setup()
+ServeSubcommand.cmd(arguments)
+"""
+"""`vllm serve`, whose command asks for a distribution of that name, which the CPU build has not."""
+
+
+def plain_command(port: int, *arguments: str) -> list[str]:
+    """vLLM's server of the demo model without plugin and middleware."""
+    from lenssteer.models.loading import DEMOS
+
+    return [sys.executable, "-c", PLAIN, str(DEMOS["demo"]), "--served-model-name", "demo", "--host", "127.0.0.1", "--port",
+            str(port), "--dtype", "float32", *arguments]
+
+
 class Server:
     """A server of the demo model.
 
     Args:
-        shelf: What it serves.
+        shelf: What it serves; None for vLLM without lenssteer, whose arguments follow.
         log: Where its output goes.
         *arguments: Of `lenssteer serve`.
+        **environment: Variables of its environment.
     """
 
-    def __init__(self, shelf: Path, log: Path, *arguments: str) -> None:
+    def __init__(self, shelf: Path | None, log: Path, *arguments: str, **environment: str) -> None:
         self.log = log
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        command = [sys.executable, "-m", "lenssteer", "serve", "demo", "--steerers", str(shelf), "--port",
-                   str(self.port), "--dtype", "float32", *arguments]
-        env = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", **os.environ, "HF_HUB_OFFLINE": "1"}
+        command = plain_command(self.port, *arguments) if shelf is None else [
+            sys.executable, "-m", "lenssteer", "serve", "demo", "--steerers", str(shelf), "--port", str(self.port), "--dtype",
+            "float32", *arguments]
+        env = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "VLLM_NO_USAGE_STATS": "1", **os.environ,
+               "HF_HUB_OFFLINE": "1", **environment}
         with log.open("wb") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=output, env=env, start_new_session=True)
 
@@ -98,15 +122,26 @@ class Server:
 
     def memory_mib(self) -> float:
         """Memory of all its processes; a page that several share is divided among them."""
-        kib = 0
+        return sum(self.memory_by_process().values())
+
+    def memory_by_process(self, *parts: str) -> dict[str, float]:
+        """The same by the names that vLLM gives them, in MiB.
+
+        Args:
+            *parts: Names in smaps_rollup, such as Pss_Anon for what no file backs; by default all of it. Pages of files count
+                less while other programs map them too.
+        """
+        found: Counter[str] = Counter()
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
                     if os.getsid(int(entry.name)) == self.process.pid:
-                        kib += int((entry / "smaps_rollup").read_text().partition("\nPss:")[2].split()[0])
+                        rollup, name = (entry / "smaps_rollup").read_text(), (entry / "comm").read_text().strip()
+                        for part in parts or ("Pss",):
+                            found[name] += int(rollup.partition(f"\n{part}:")[2].split()[0]) / 1024
                 except (OSError, IndexError):
                     continue
-        return kib / 1024
+        return dict(found)
 
 
 def chat(text: str, steerer: str = "none", stream: bool = False, history: tuple[str, ...] = (),

@@ -192,6 +192,11 @@ def test_no_prompt_and_no_key_is_logged_and_the_example_works(server):
     (("--data-parallel-size", "2"), "--data-parallel-size"),
     (("--headless",), "--headless"),
     (("--grpc",), "--grpc"),
+    (("--enable-prompt-embeds",), "bring tensors"),
+    (("--enable-mm-embeds",), "bring tensors"),
+    (("--allowed-local-media-path", "/"), "paths"),
+    (("--trust-request-chat-template",), "templates"),
+    (("--trust-remote-code",), "its own code"),
 ])
 def test_arguments_for_vllm_cannot_undo_what_was_checked(shelf, more, said):
     serve = Serve("demo", shelf, more=more)
@@ -199,6 +204,24 @@ def test_arguments_for_vllm_cannot_undo_what_was_checked(shelf, more, said):
         refuse_undone(parsed(serve.arguments), serve)
     assert said in str(caught.value)
     refuse_undone(parsed(Serve("demo", shelf).arguments), Serve("demo", shelf))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("more", [("--api-key", "another"), ("--api-server-count", "2")])
+def test_keys_are_asked_for_in_one_place_and_counted_in_one_process(shelf, more):
+    serve = Serve("demo", shelf, host="0.0.0.0", more=more, keys=shelf / "keys.toml")
+    with pytest.raises(ParameterError, match="does not go with --keys"):
+        refuse_undone(parsed(serve.arguments), serve)
+    alone = Serve("demo", shelf, host="0.0.0.0", keys=shelf / "keys.toml")
+    refuse_undone(parsed(alone.arguments), alone)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["VLLM_SERVER_DEV_MODE", "VLLM_ALLOW_RUNTIME_LORA_UPDATING", "VLLM_ALLOW_INSECURE_SERIALIZATION"])
+def test_variables_that_open_the_engine_are_refused(shelf, monkeypatch, name):
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(ParameterError, match=name):
+        refuse_undone(parsed(Serve("demo", shelf).arguments), Serve("demo", shelf))
 
 
 def test_a_shelf_of_another_model_is_refused_before_the_engine_starts(shelf):

@@ -57,6 +57,37 @@ def test_it_says_what_is_served_and_how_to_ask(invoke, shelf, started):
     assert started[0].more == ("--max-model-len", "64", "--max-num-seqs", "8")
 
 
+def test_a_file_of_keys_opens_another_address(invoke, shelf, started, tmp_path):
+    (tmp_path / "keys.toml").write_text(f"[[keys]]\nname = 'a'\nsha256 = '{'0' * 64}'\nsteerers.brief.strength = {{ low = 0, high = 0.5 }}")
+    told = invoke("demo", "--steerers", shelf, "--keys", tmp_path / "keys.toml", "--host", "0.0.0.0")
+    assert told.exit_code == 0, told.output
+    assert "Authorization: Bearer KEY" in told.output
+    assert '"strength": 0.25' in told.output
+    assert module.environment(started[0])["LENSSTEER_KEYS"] == str(tmp_path / "keys.toml")
+    assert "VLLM_API_KEY" not in module.environment(started[0])
+
+
+@pytest.mark.parametrize(("text", "more", "said"), [
+    ("", ("--api-key", "b"), "give one of them"), ("nothing", (), "not TOML"), ("steerers.breif = {}", (), "Did you mean 'brief'?"),
+    ("steerers.brief.strength = { low = 0, high = 2 }", (), "more than the shelf allows"),
+    ("steerers = {}", ("--default", "brief"), "may not use 'brief'"),
+])
+def test_keys_that_cannot_be_kept_are_said_before_anything_starts(invoke, shelf, started, tmp_path, text, more, said):
+    (tmp_path / "keys.toml").write_text(f"[[keys]]\nname = 'a'\nsha256 = '{'0' * 64}'\n{text}")
+    told = invoke("demo", "--steerers", shelf, "--keys", tmp_path / "keys.toml", *more)
+    assert told.exit_code == 1
+    assert said in told.output
+    assert started == []
+
+
+def test_pages_may_not_read_answers_unless_somebody_says_so(tmp_path):
+    assert module.Serve("demo", tmp_path).arguments[-2:] == ["--allowed-origins", "[]"]
+    more = ("--allowed-origins", '["https://mine.example"]')
+    arguments = module.Serve("demo", tmp_path, more=more).arguments
+    assert arguments.count("--allowed-origins") == 1
+    assert arguments[-2:] == list(more)
+
+
 def test_what_cannot_be_served_is_said_before_anything_starts(invoke, shelf, started, tmp_path):
     (tmp_path / "empty").mkdir()
     Steerer({Site(9, "resid_post"): edits.add(torch.ones(128, dtype=torch.float64), 1.0)}).save(tmp_path / "deep" / "x")

@@ -3,7 +3,6 @@
 import asyncio
 import copy
 import json
-import types
 
 import httpx
 import pytest
@@ -17,50 +16,7 @@ from lenssteer.errors import LenssteerError, ParameterError
 from lenssteer.models import load_model
 from lenssteer.site import Site
 from lenssteer.steering import Steerer
-
-COUNTS = {"where": "all", "sites": {"resid_post.2": {"passes": 2, "seen": 9, "selected": 9,
-                                                      "sums": [9.0, 18.0, 90.0, 9.0, 0.0, 9.0, 90.0, 180.0]}},
-          "conditions": [], "error": None}
-
-
-class Behind:
-    """Stands for vLLM: keeps what reaches it, and answers as it is told."""
-
-    def __init__(self, tokenizer, key=None):
-        args = types.SimpleNamespace(api_key=[key] if key else None, chat_template=None)
-        renderer = types.SimpleNamespace(get_tokenizer=lambda: tokenizer)
-        self.state = types.SimpleNamespace(args=args, engine_client=types.SimpleNamespace(
-            renderer=renderer, collective_rpc=self.collective_rpc))
-        self.bodies, self.taken, self.lengths = [], [], []
-        self.answer = lambda body: ("application/json", [json.dumps({"id": "x", "choices": [1]}).encode()])
-        self.status = 200
-        self.pause = 0.0
-
-    async def collective_rpc(self, method, args):
-        assert method == "lenssteer_receipts"
-        self.taken += args[0]
-        return [{ticket: [COUNTS] for ticket in args[0]}, {ticket: [] for ticket in args[0]}]
-
-    async def __call__(self, scope, receive, send):
-        body = b""
-        while True:
-            message = await receive()
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
-        self.bodies.append(body)
-        self.lengths.append(int(dict(scope["headers"]).get(b"content-length", b"0")))
-        kind, parts = self.answer(body)
-        await asyncio.sleep(self.pause)
-        await send({"type": "http.response.start", "status": self.status, "headers": [
-            (b"Content-Type", kind.encode()), (b"Content-Length", str(sum(map(len, parts))).encode()), (b"x-kept", b"1")]})
-        for part in parts:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    @property
-    def request(self):
-        return json.loads(self.bodies[-1])
+from tests.engines.vllm.standin import Behind
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +42,11 @@ def server(folder, tokenizer, monkeypatch):
     def make(default="", key=None):
         monkeypatch.setenv(http.DEFAULT, default)
         behind = Behind(tokenizer, key)
-        layer = SteeringMiddleware(behind)
-
-        async def app(scope, receive, send):
-            await layer({**scope, "app": behind}, receive, send)
+        app = behind.under(SteeringMiddleware)
 
         def ask(path, body=None, method="POST", **headers):
             async def go():
-                async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://here") as client:
+                async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1") as client:
                     content = body if isinstance(body, bytes) else json.dumps(body).encode()
                     return await client.request(method, path, content=content, headers=headers)
 
@@ -153,6 +106,7 @@ def test_every_request_has_a_ticket_of_its_own(server):
     (b"{", "not JSON"),
     (b"[" * 100_000, "not JSON"),
     (b"\xff", "not JSON"),
+    (b'{"messages": [{"role": "user", "content": "\\ud800"}], "vllm_xargs": {"steerer": "later"}}', "surrogates not allowed"),
 ])
 def test_what_is_wrong_is_a_400_in_our_words_and_never_reaches_the_engine(server, body, said):
     behind, ask = server()
@@ -161,6 +115,14 @@ def test_what_is_wrong_is_a_400_in_our_words_and_never_reaches_the_engine(server
     assert said in answer.json()["error"]["message"]
     assert answer.json()["error"]["code"] == 400
     assert behind.bodies == []
+
+
+def test_half_a_character_never_reaches_a_tokenizer(server):
+    behind, ask = server()
+    for prompt in (b'"\\ud800"', b'["a", "\\udfff"]'):
+        assert ask("/v1/completions", b'{"prompt": ' + prompt + b"}").status_code == 400
+    assert behind.bodies == []
+    assert ask("/v1/completions", b'{"prompt": "\\ud83d\\ude00 \\u0041"}').status_code == 200
 
 
 def test_too_large_a_body_is_refused(server, monkeypatch):

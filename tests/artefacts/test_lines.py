@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lenssteer.artefacts.lines import drop_torn_line, only_process
 from lenssteer.errors import FileError
-from lenssteer.sweeps.lines import drop_torn_line, only_process
 
 
 def test_a_second_process_is_refused_and_the_lock_dies_with_its_holder(tmp_path):
-    code = ("import sys, time; from pathlib import Path; from lenssteer.sweeps.lines import only_process\n"
+    code = ("import sys, time; from pathlib import Path; from lenssteer.artefacts.lines import only_process\n"
             "with only_process(Path(sys.argv[1]), 'sweeping into'):\n    print('in', flush=True); time.sleep(60)")
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "new")], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "in\n"
