@@ -116,14 +116,14 @@ def _bounded(gguf: Any, path: Path) -> Any:
         def _get(self, offset: Any, dtype: Any, count: Any = 1, override_order: Any = None) -> Any:
             found = super()._get(offset, dtype, count, override_order)
             if len(found) != int(count):
-                raise FileError(f"{path} is damaged: it ends before the {count} values that it announces at byte {offset}. "
-                                "Copy it again, or make it again.")
+                raise FileError(f"{path} is damaged: it ends before the {count} values that it announces at byte "
+                                f"{offset}. Copy it again, or make it again.")
             return found
 
         def _get_field_parts(self, orig_offs: Any, raw_type: Any) -> Any:
             if raw_type == gguf.GGUFValueType.ARRAY:
-                raise FileError(f"{path} is no control vector: it holds a list, as models do. Expected direction.N, one "
-                                "vector a layer.")
+                raise FileError(f"{path} is no control vector: it holds a list, as models do. Expected direction.N, "
+                                "one vector a layer.")
             return super()._get_field_parts(orig_offs, raw_type)
 
     return Bounded
