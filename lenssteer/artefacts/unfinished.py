@@ -147,20 +147,29 @@ def unfinished(folder: Path, doing: str, about: Mapping[str, Any]) -> Iterator[U
     Raises:
         FileError: when another process is at it, or the folder cannot be used or is damaged.
     """
-    made = not folder.exists()
-    with only_process(folder, doing):
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    with _without_a_trace(made, folder / FINISHED), only_process(folder, doing):
         clear_parts(folder.parent, folder.name.removesuffix("unfinished"))
         drop_torn_line(folder / FINISHED)
         pieces = Unfinished(folder, about)
-        try:
-            yield pieces
-        except BaseException:
-            if made and not (folder / FINISHED).exists():
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
+        yield pieces
         with suppress(OSError):
             (folder / FINISHED).unlink(missing_ok=True)  # first, as it names the others
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _without_a_trace(made: Sequence[Path], finished: Path) -> Iterator[None]:
+    """Remove folders that were made, deepest first, when an exception comes before anything was finished."""
+    try:
+        yield
+    except BaseException:
+        if made and not finished.exists():
+            shutil.rmtree(made[0], ignore_errors=True)
+            with suppress(OSError):
+                for one in made[1:]:
+                    one.rmdir()
+        raise
 
 
 def _read(path: Path) -> Iterator[tuple[str, Piece]]:

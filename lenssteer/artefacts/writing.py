@@ -74,20 +74,21 @@ def flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def write_text(path: Path, text: str, *, follow: bool = False) -> None:
+def write_text(path: Path, text: str, *, follow: bool = False, make_folder: bool = False) -> None:
     """Write a text in UTF-8, at once or not at all.
 
     Args:
         path: The file; an older one is replaced.
         text: Its content.
-        follow: Whether the path is a user's choice: its folder is made if absent, a link is followed, and a pipe or
-            device is written to. Otherwise the new file takes the place of whatever stands there.
+        follow: Whether the path is a user's choice: a link is followed, and a pipe or device is written to. Otherwise
+            the new file takes the place of whatever stands there.
+        make_folder: Whether its folder is made if absent.
 
     Raises:
         FileError: when it cannot be written.
     """
     try:
-        if follow:
+        if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
         if follow and path.exists() and not path.is_file():
             path.write_bytes(text.encode())

@@ -78,7 +78,8 @@ def converse(
     record = {"model": asdict(lens.card), "conversations_file": str(conversations), "method": steerer and method,
               "max_new_tokens": max_new_tokens, "system": system, "template": lens.template, **result}
     if output is not None:
-        write_text(output, json.dumps(record, indent=2, ensure_ascii=False) + "\n", follow=True)
+        write_text(output, json.dumps(record, indent=2, ensure_ascii=False) + "\n",
+                   follow=True, make_folder=True)
     if as_json:
         emit(record)
         return

@@ -104,7 +104,8 @@ def evaluate(
                 found["open_ended"] = _open_ended(lens, steerer, files, judge, limit, max_new_tokens, seed, batch_size,
                                                   kept)
         if output is not None:
-            write_text(output, json.dumps(found, indent=1, ensure_ascii=False, default=str) + "\n", follow=True)
+            write_text(output, json.dumps(found, indent=1, ensure_ascii=False, default=str) + "\n",
+                       follow=True, make_folder=True)
     if as_json:
         emit(_brief(found))
         return
