@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("vllm", reason="vLLM has an environment of its own")
 
+from tests.engines.vllm.conftest import KEPT
 from tests.evals.benchmarks.files import write_data
 from tests.methods.test_every_method import AMOUNTS, PLAIN
 
@@ -30,6 +31,7 @@ def run():
     def shared(*asked):
         if repr(asked) not in started:
             started[repr(asked)] = load(*asked)
+            KEPT.append(started[repr(asked)])
         return started[repr(asked)]
 
     with pytest.MonkeyPatch.context() as patch:
